@@ -1,0 +1,1 @@
+//! Whole programs side by side with peers.

@@ -1,0 +1,1 @@
+//! Ids, digests, names, manifests and the piece layout of trees and blobs.

@@ -1,0 +1,1 @@
+//! Who is there, who holds what, and when to speak.

@@ -1,0 +1,1 @@
+//! SHA-256 midstates: what proves a grain of a large file by itself.

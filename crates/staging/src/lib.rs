@@ -1,0 +1,1 @@
+//! Stages trees inside a store, proves them and makes them visible with one rename.

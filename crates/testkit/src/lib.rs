@@ -1,0 +1,1 @@
+//! Small trees, faulty peers and machines in process, for tests only.

@@ -1,0 +1,1 @@
+//! Which piece to read next, from whom, and when to give up.

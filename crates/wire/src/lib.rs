@@ -1,0 +1,4 @@
+//! Messages between machines and services (prost only), and their checked conversions to types of
+//! `content`.
+
+pub mod pb;

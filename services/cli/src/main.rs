@@ -1,0 +1,3 @@
+//! The zeroshare command.
+
+fn main() {}

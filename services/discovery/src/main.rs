@@ -1,0 +1,3 @@
+//! The binary of one service.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The store service: what this machine holds, read-only.

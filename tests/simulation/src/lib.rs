@@ -1,0 +1,1 @@
+//! Many machines in one process, with virtual time and a seed.
