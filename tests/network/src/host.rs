@@ -1,0 +1,258 @@
+//! One host: a namespace, private directories, and the processes in it.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{program, wait_until};
+
+/// A machine of its own, as far as its programs can see.
+#[derive(Debug)]
+pub struct Host {
+    namespace: String,
+    number: u8,
+    home: TempDir,
+}
+
+/// What a finished program left.
+#[derive(Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained about.
+    pub stderr: String,
+}
+
+/// A program that runs; killed when dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Host {
+    pub(crate) fn new(namespace: &str, number: u8) -> anyhow::Result<Self> {
+        let home = tempfile::Builder::new().prefix("zeroshare-host-").tempdir()?;
+        for directory in ["run", "cache", "config", "state", "system"] {
+            fs::create_dir(home.path().join(directory))?;
+        }
+        Ok(Self { namespace: namespace.to_owned(), number, home })
+    }
+
+    /// The name of its network namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Its IPv4 address.
+    pub fn address(&self) -> String {
+        format!("10.77.0.{}", self.number)
+    }
+
+    /// Its home directory.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Its user's Zero Install store.
+    pub fn store(&self) -> PathBuf {
+        self.home().join("cache/0install.net/implementations")
+    }
+
+    /// A command in this host, with nothing of our own environment but `PATH`.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let home = self.home();
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &self.namespace])
+            .arg(program)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", home)
+            .env("LANG", "C.UTF-8")
+            .env("XDG_RUNTIME_DIR", home.join("run"))
+            .env("XDG_CACHE_HOME", home.join("cache"))
+            .env("XDG_CONFIG_HOME", home.join("config"))
+            .env("XDG_STATE_HOME", home.join("state"))
+            .env("XDG_CACHE_DIRS", home.join("system"))
+            .env("XDG_CONFIG_DIRS", home.join("system"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a program to its end.
+    pub fn run(&self, program: &str, words: &[&str]) -> anyhow::Result<Output> {
+        let output = self.command(program).args(words).output().with_context(|| format!("cannot start {program}"))?;
+        Ok(Output {
+            status: output.status,
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Runs a program that must succeed, and gives what it printed, without white space around it.
+    pub fn must(&self, program: &str, words: &[&str]) -> anyhow::Result<String> {
+        let output = self.run(program, words)?;
+        if !output.status.success() {
+            bail!(
+                "host {}: {program} {}: {}\n{}{}",
+                self.number,
+                words.join(" "),
+                output.status,
+                output.stdout,
+                output.stderr
+            );
+        }
+        Ok(output.stdout.trim().to_owned())
+    }
+
+    /// Runs `zeroshare`.
+    pub fn zeroshare(&self, words: &[&str]) -> anyhow::Result<Output> {
+        self.run(&zeroshare()?, words)
+    }
+
+    /// Runs `zeroshare`, which must succeed.
+    pub fn must_zeroshare(&self, words: &[&str]) -> anyhow::Result<String> {
+        self.must(&zeroshare()?, words)
+    }
+
+    /// Starts `zeroshare node` and waits until it answers.
+    pub fn start_node(&self, words: &[&str]) -> anyhow::Result<Running> {
+        let node = self.spawn(&zeroshare()?, &[&["node"], words].concat())?;
+        let ready = wait_until("the node answers", Duration::from_secs(20), || {
+            Ok(self.zeroshare(&["status", "--json"])?.status.success())
+        });
+        ready.with_context(|| node.log())?;
+        Ok(node)
+    }
+
+    /// What `zeroshare status --json` says.
+    pub fn status(&self) -> anyhow::Result<Value> {
+        let text = self.must_zeroshare(&["status", "--json"])?;
+        serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))
+    }
+
+    /// Starts a program and lets it run.
+    pub fn spawn(&self, program: &str, words: &[&str]) -> anyhow::Result<Running> {
+        let mut command = self.command(program);
+        command.args(words);
+        self.spawn_command(command)
+    }
+
+    /// Starts a command made by [`Host::command`]; what it writes goes to a file.
+    pub fn spawn_command(&self, mut command: Command) -> anyhow::Result<Running> {
+        let (file, log) = tempfile::Builder::new().prefix("log-").tempfile_in(self.home())?.keep()?;
+        let child = command.stdout(file.try_clone()?).stderr(file).process_group(0).spawn()?;
+        Ok(Running { child, log })
+    }
+
+    /// Packets that the host's interface has sent so far.
+    pub fn sent_packets(&self) -> anyhow::Result<u64> {
+        self.counter("tx_packets")
+    }
+
+    /// Bytes that the host's interface has received so far.
+    pub fn received_bytes(&self) -> anyhow::Result<u64> {
+        self.counter("rx_bytes")
+    }
+
+    fn counter(&self, name: &str) -> anyhow::Result<u64> {
+        let text = self.must("cat", &[&format!("/sys/class/net/eth0/statistics/{name}")])?;
+        Ok(text.parse()?)
+    }
+
+    /// Kills whatever still runs in the namespace.
+    pub(crate) fn kill_all(&self) {
+        let Ok(output) = Command::new("ip").args(["netns", "pids", &self.namespace]).output() else {
+            return;
+        };
+        for word in String::from_utf8_lossy(&output.stdout).split_whitespace() {
+            if let Some(pid) = word.parse().ok().and_then(Pid::from_raw) {
+                // It may have ended meanwhile.
+                kill_process(pid, Signal::KILL).ok();
+            }
+        }
+    }
+}
+
+impl Running {
+    /// Its process id (`ip netns exec` becomes the program itself).
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Kills it as `kill -9` does, and waits for it.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no such process")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, deadline: Duration) -> anyhow::Result<ExitStatus> {
+        let mut ended = None;
+        wait_until("the program ends", deadline, || {
+            ended = self.child.try_wait()?;
+            Ok(ended.is_some())
+        })
+        .with_context(|| self.log())?;
+        ended.context("no status")
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Memory resident now, in KiB.
+    pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+        let number = line.split_whitespace().nth(1).context("no number")?;
+        Ok(number.parse()?)
+    }
+
+    /// Processor time used so far.
+    pub fn cpu(&self) -> anyhow::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        let (_, rest) = stat.rsplit_once(')').context("odd stat")?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn zeroshare() -> anyhow::Result<String> {
+    let path = program("zeroshare")?;
+    Ok(path.to_str().context("an odd target directory")?.to_owned())
+}
