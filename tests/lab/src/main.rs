@@ -68,9 +68,12 @@ fn run(command: &Command) -> anyhow::Result<()> {
                 .with_context(|| format!("cannot reach {address}"))?;
             Ok(())
         }
-        Command::MakeTree { directory, files, bytes, seed } => {
-            make_tree(directory, *files, *bytes, *seed)
-        }
+        Command::MakeTree {
+            directory,
+            files,
+            bytes,
+            seed,
+        } => make_tree(directory, *files, *bytes, *seed),
         Command::Flip { file } => flip(file),
         Command::List { directory } => list(directory),
     }

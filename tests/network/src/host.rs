@@ -44,11 +44,17 @@ pub struct Running {
 
 impl Host {
     pub(crate) fn new(namespace: &str, number: u8) -> anyhow::Result<Self> {
-        let home = tempfile::Builder::new().prefix("zeroshare-host-").tempdir()?;
+        let home = tempfile::Builder::new()
+            .prefix("zeroshare-host-")
+            .tempdir()?;
         for directory in ["run", "cache", "config", "state", "system"] {
             fs::create_dir(home.path().join(directory))?;
         }
-        Ok(Self { namespace: namespace.to_owned(), number, home })
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            number,
+            home,
+        })
     }
 
     /// The name of its network namespace.
@@ -94,7 +100,11 @@ impl Host {
 
     /// Runs a program to its end.
     pub fn run(&self, program: &str, words: &[&str]) -> anyhow::Result<Output> {
-        let output = self.command(program).args(words).output().with_context(|| format!("cannot start {program}"))?;
+        let output = self
+            .command(program)
+            .args(words)
+            .output()
+            .with_context(|| format!("cannot start {program}"))?;
         Ok(Output {
             status: output.status,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -144,6 +154,28 @@ impl Host {
         serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))
     }
 
+    /// Waits until this host's store has verified a tree and offers it.
+    pub fn wait_until_offered(&self, id: &str) -> anyhow::Result<()> {
+        wait_until("the tree is offered", Duration::from_mins(2), || {
+            let listed: Value = serde_json::from_str(&self.must_zeroshare(&["list", "--json"])?)?;
+            let offered = listed["contents"].as_array().is_some_and(|contents| {
+                contents
+                    .iter()
+                    .any(|held| held["content_id"] == *id && held["offered"] == true)
+            });
+            Ok(offered)
+        })?;
+        Ok(())
+    }
+
+    /// Bytes that this host's node has sent to peers.
+    pub fn sent_bytes(&self) -> anyhow::Result<u64> {
+        let status = self.status()?;
+        status["store"]["sent_bytes"]
+            .as_u64()
+            .with_context(|| format!("no sent_bytes in {status}"))
+    }
+
     /// Starts a program and lets it run.
     pub fn spawn(&self, program: &str, words: &[&str]) -> anyhow::Result<Running> {
         let mut command = self.command(program);
@@ -153,8 +185,15 @@ impl Host {
 
     /// Starts a command made by [`Host::command`]; what it writes goes to a file.
     pub fn spawn_command(&self, mut command: Command) -> anyhow::Result<Running> {
-        let (file, log) = tempfile::Builder::new().prefix("log-").tempfile_in(self.home())?.keep()?;
-        let child = command.stdout(file.try_clone()?).stderr(file).process_group(0).spawn()?;
+        let (file, log) = tempfile::Builder::new()
+            .prefix("log-")
+            .tempfile_in(self.home())?
+            .keep()?;
+        let child = command
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .process_group(0)
+            .spawn()?;
         Ok(Running { child, log })
     }
 
@@ -175,7 +214,10 @@ impl Host {
 
     /// Kills whatever still runs in the namespace.
     pub(crate) fn kill_all(&self) {
-        let Ok(output) = Command::new("ip").args(["netns", "pids", &self.namespace]).output() else {
+        let Ok(output) = Command::new("ip")
+            .args(["netns", "pids", &self.namespace])
+            .output()
+        else {
             return;
         };
         for word in String::from_utf8_lossy(&output.stdout).split_whitespace() {
@@ -207,7 +249,10 @@ impl Running {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("no such process")?;
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("no such process")?;
         Ok(kill_process(pid, signal)?)
     }
 
@@ -230,7 +275,10 @@ impl Running {
     /// Memory resident now, in KiB.
     pub fn resident_kib(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .context("no VmRSS")?;
         let number = line.split_whitespace().nth(1).context("no number")?;
         Ok(number.parse()?)
     }
@@ -241,7 +289,9 @@ impl Running {
         let (_, rest) = stat.rsplit_once(')').context("odd stat")?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-        Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+        Ok(Duration::from_millis(
+            ticks * 1000 / rustix::param::clock_ticks_per_second(),
+        ))
     }
 }
 

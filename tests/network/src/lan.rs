@@ -28,10 +28,23 @@ impl Lan {
         }
         let number = LANS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("zs{}-{number}", std::process::id());
-        let mut lan = Self { prefix, hosts: Vec::new() };
+        let mut lan = Self {
+            prefix,
+            hosts: Vec::new(),
+        };
         let switch = lan.switch();
         ip(&["netns", "add", &switch])?;
-        ip(&["-n", &switch, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"])?;
+        ip(&[
+            "-n",
+            &switch,
+            "link",
+            "add",
+            "br0",
+            "type",
+            "bridge",
+            "mcast_snooping",
+            "0",
+        ])?;
         ip(&["-n", &switch, "link", "set", "br0", "up"])?;
         for n in 1..=count {
             lan.add_host(n)?;
@@ -51,12 +64,27 @@ impl Lan {
 
     /// Takes a host's cable out of the switch.
     pub fn unplug(&self, n: u8) -> anyhow::Result<()> {
-        ip(&["-n", &self.switch(), "link", "set", &format!("v{n}"), "nomaster"])
+        ip(&[
+            "-n",
+            &self.switch(),
+            "link",
+            "set",
+            &format!("v{n}"),
+            "nomaster",
+        ])
     }
 
     /// Puts it in again.
     pub fn plug(&self, n: u8) -> anyhow::Result<()> {
-        ip(&["-n", &self.switch(), "link", "set", &format!("v{n}"), "master", "br0"])
+        ip(&[
+            "-n",
+            &self.switch(),
+            "link",
+            "set",
+            &format!("v{n}"),
+            "master",
+            "br0",
+        ])
     }
 
     /// Removes a host's interface, as when a card is pulled.
@@ -85,13 +113,28 @@ impl Lan {
 
     fn wire(&self, n: u8, namespace: &str) -> anyhow::Result<()> {
         let (switch, port) = (self.switch(), format!("v{n}"));
-        ip(&["-n", &switch, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", namespace])?;
+        ip(&[
+            "-n", &switch, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns",
+            namespace,
+        ])?;
         ip(&["-n", &switch, "link", "set", &port, "master", "br0", "up"])?;
         ip(&["-n", namespace, "link", "set", "eth0", "up"])?;
         let v4 = format!("10.77.0.{n}/24");
-        ip(&["-n", namespace, "addr", "add", &v4, "broadcast", "10.77.0.255", "dev", "eth0"])?;
+        ip(&[
+            "-n",
+            namespace,
+            "addr",
+            "add",
+            &v4,
+            "broadcast",
+            "10.77.0.255",
+            "dev",
+            "eth0",
+        ])?;
         let v6 = format!("fd77::{n}/64");
-        ip(&["-n", namespace, "-6", "addr", "add", &v6, "dev", "eth0", "nodad"])
+        ip(&[
+            "-n", namespace, "-6", "addr", "add", &v6, "dev", "eth0", "nodad",
+        ])
     }
 }
 
@@ -107,9 +150,16 @@ impl Drop for Lan {
 
 /// Runs `ip` and fails with its words.
 pub(crate) fn ip(words: &[&str]) -> anyhow::Result<()> {
-    let output = Command::new("ip").args(words).output().context("cannot start ip: install iproute2")?;
+    let output = Command::new("ip")
+        .args(words)
+        .output()
+        .context("cannot start ip: install iproute2")?;
     if !output.status.success() {
-        bail!("ip {}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "ip {}: {}",
+            words.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(())
 }

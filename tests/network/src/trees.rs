@@ -16,9 +16,15 @@ pub fn hello_tree(directory: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(directory.join("bin"))?;
     fs::create_dir_all(directory.join("share/empty"))?;
     let program = directory.join("bin/hello");
-    fs::write(&program, "#!/bin/sh\nexec cat \"$(dirname \"$0\")/../share/greeting\"\n")?;
+    fs::write(
+        &program,
+        "#!/bin/sh\nexec cat \"$(dirname \"$0\")/../share/greeting\"\n",
+    )?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-    fs::write(directory.join("share/greeting"), "hello from the machine beside you\n")?;
+    fs::write(
+        directory.join("share/greeting"),
+        "hello from the machine beside you\n",
+    )?;
     symlink("hello", directory.join("bin/hi"))?;
     Ok(())
 }
@@ -40,25 +46,35 @@ pub fn noisy_tree(directory: &Path, files: u64, bytes: u64) -> anyhow::Result<()
 
 /// The compiler's own directory: a real tree of hundreds of megabytes, with symlinks put beside.
 pub fn real_tree(directory: &Path) -> anyhow::Result<()> {
-    let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output().context("cannot start rustc")?;
+    let sysroot = Command::new("rustc")
+        .args(["--print", "sysroot"])
+        .output()
+        .context("cannot start rustc")?;
     let sysroot = PathBuf::from(String::from_utf8(sysroot.stdout)?.trim().to_owned());
     hello_tree(directory)?;
-    for part in ["lib", "share"] {
-        let copied = Command::new("cp")
-            .args(["-a", "--no-preserve=ownership"])
-            .arg(sysroot.join(part))
-            .arg(directory.join(format!("toolchain-{part}")))
-            .status()?;
-        if !copied.success() {
-            bail!("cannot copy the toolchain's {part}");
-        }
+    let copied = Command::new("cp")
+        .args(["-a", "--no-preserve=ownership"])
+        .arg(sysroot.join("lib"))
+        .arg(directory.join("toolchain"))
+        .status()?;
+    if !copied.success() {
+        bail!("cannot copy the toolchain");
     }
     // Real programs' trees hold many small files; this machine's own Python or Perl is always there.
-    for library in ["/usr/lib/python3", "/usr/lib/python3.11", "/usr/share/perl", "/usr/share/zoneinfo"] {
+    for library in [
+        "/usr/lib/python3",
+        "/usr/lib/python3.11",
+        "/usr/share/perl",
+        "/usr/share/zoneinfo",
+    ] {
         let source = Path::new(library);
         if source.is_dir() {
             let name = source.file_name().context("a name")?;
-            Command::new("cp").args(["-a", "--no-preserve=ownership"]).arg(source).arg(directory.join(name)).status()?;
+            Command::new("cp")
+                .args(["-a", "--no-preserve=ownership"])
+                .arg(source)
+                .arg(directory.join(name))
+                .status()?;
         }
     }
     Ok(())

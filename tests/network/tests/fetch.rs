@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Result;
-use zeroshare_network::{Lan, hello_tree, local_feed, noisy_tree, real_tree, wait_until, zero_install_add};
+use zeroshare_network::{Lan, hello_tree, local_feed, noisy_tree, real_tree, zero_install_add};
 
 #[test]
 fn a_real_tree_goes_from_one_machine_to_another_and_the_real_0install_runs_it() -> Result<()> {
@@ -19,14 +19,17 @@ fn a_real_tree_goes_from_one_machine_to_another_and_the_real_0install_runs_it() 
     let id = zero_install_add(a, &tree)?;
     let mut node_a = a.start_node(&[])?;
     let _node_b = b.start_node(&[])?;
-    wait_until_offered(a, &id)?;
+    a.wait_until_offered(&id)?;
 
     let start = Instant::now();
     let path = b.must_zeroshare(&["fetch", &id])?;
     println!("fetched {} in {:?}", size(&tree)?, start.elapsed());
 
     assert_eq!(Path::new(&path), b.store().join(&id));
-    assert!(b.must("0install", &["store", "verify", &path])?.contains("OK"));
+    assert!(
+        b.must("0install", &["store", "verify", &path])?
+            .contains("OK")
+    );
     let feed = local_feed(b.home(), &id)?;
     let said = b.must("0install", &["run", feed.to_str().unwrap_or_default()])?;
     assert_eq!(said, "hello from the machine beside you");
@@ -34,7 +37,11 @@ fn a_real_tree_goes_from_one_machine_to_another_and_the_real_0install_runs_it() 
     node_a.kill()?;
     let start = Instant::now();
     assert_eq!(b.must_zeroshare(&["fetch", &id])?, path);
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
     Ok(())
 }
 
@@ -46,14 +53,22 @@ fn a_fetch_needs_no_node_on_the_machine_that_asks() -> Result<()> {
     hello_tree(&tree)?;
     let id = zero_install_add(a, &tree)?;
     let _node = a.start_node(&[])?;
-    wait_until_offered(a, &id)?;
+    a.wait_until_offered(&id)?;
 
     let path = b.must_zeroshare(&["fetch", &id])?;
 
-    assert!(b.must("0install", &["store", "verify", &path])?.contains("OK"));
+    assert!(
+        b.must("0install", &["store", "verify", &path])?
+            .contains("OK")
+    );
     let left = b.home().join("run");
-    let left: Vec<_> = fs::read_dir(left)?.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
-    assert!(left.iter().all(|name| name == "zeroshare"), "left behind: {left:?}");
+    let left: Vec<_> = fs::read_dir(left)?
+        .filter_map(|entry| Some(entry.ok()?.file_name()))
+        .collect();
+    assert!(
+        left.iter().all(|name| name == "zeroshare"),
+        "left behind: {left:?}"
+    );
     Ok(())
 }
 
@@ -68,7 +83,11 @@ fn what_nobody_has_is_said_within_a_second_or_so() -> Result<()> {
     let output = lan.host(2).zeroshare(&["fetch", id])?;
 
     assert_eq!(output.status.code(), Some(3), "{}", output.stderr);
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
     assert!(output.stdout.is_empty());
     Ok(())
 }
@@ -93,15 +112,21 @@ fn a_tight_umask_changes_nothing_in_the_store() -> Result<()> {
     noisy_tree(&tree, 20, 1_000_000)?;
     let id = zero_install_add(a, &tree)?;
     let _node = a.start_node(&[])?;
-    wait_until_offered(a, &id)?;
+    a.wait_until_offered(&id)?;
 
     let zeroshare = zeroshare_network::program("zeroshare")?;
     let script = format!("umask 077; exec {} fetch {id}", zeroshare.display());
     let path = b.must("sh", &["-c", &script])?;
 
-    assert!(b.must("0install", &["store", "verify", &path])?.contains("OK"));
+    assert!(
+        b.must("0install", &["store", "verify", &path])?
+            .contains("OK")
+    );
     let mode = |name: &str| -> Result<u32> {
-        Ok(fs::metadata(Path::new(&path).join(name))?.permissions().mode() & 0o7777)
+        Ok(fs::metadata(Path::new(&path).join(name))?
+            .permissions()
+            .mode()
+            & 0o7777)
     };
     assert_eq!(mode("")?, 0o555);
     assert_eq!(mode("share")?, 0o555);
@@ -119,35 +144,41 @@ fn named_hosts_are_asked_without_any_datagram() -> Result<()> {
     hello_tree(&tree)?;
     let id = zero_install_add(a, &tree)?;
     let _node = a.start_node(&["--no-multicast4", "--no-multicast6", "--no-broadcast"])?;
-    wait_until_offered(a, &id)?;
+    a.wait_until_offered(&id)?;
 
     let path = b.must_zeroshare(&["fetch", &id, "--from", &a.address()])?;
-    assert!(b.must("0install", &["store", "verify", &path])?.contains("OK"));
+    assert!(
+        b.must("0install", &["store", "verify", &path])?
+            .contains("OK")
+    );
 
     let into = b.home().join("copy");
-    let printed = b.must_zeroshare(&["fetch", &id, "--from", &a.address(), "--into", into.to_str().unwrap_or_default()])?;
+    let printed = b.must_zeroshare(&[
+        "fetch",
+        &id,
+        "--from",
+        &a.address(),
+        "--into",
+        into.to_str().unwrap_or_default(),
+    ])?;
     assert_eq!(Path::new(&printed), into);
-    assert_eq!(b.must("0install", &["digest", "--algorithm=sha256new", &printed])?, id);
-    Ok(())
-}
-
-/// Waits until a host's store has verified a tree and offers it.
-fn wait_until_offered(host: &zeroshare_network::Host, id: &str) -> Result<()> {
-    wait_until("the tree is offered", Duration::from_secs(60), || {
-        let listed = host.must_zeroshare(&["list", "--json"])?;
-        let listed: serde_json::Value = serde_json::from_str(&listed)?;
-        let offered = listed["contents"].as_array().is_some_and(|contents| {
-            contents.iter().any(|held| held["content_id"] == *id && held["offered"] == true)
-        });
-        Ok(offered)
-    })?;
+    assert_eq!(
+        b.must("0install", &["digest", "--algorithm=sha256new", &printed])?,
+        id
+    );
     Ok(())
 }
 
 fn size(directory: &Path) -> Result<String> {
-    let output = std::process::Command::new("du").args(["-sh", "--inodes"]).arg(directory).output()?;
+    let output = std::process::Command::new("du")
+        .args(["-sh", "--inodes"])
+        .arg(directory)
+        .output()?;
     let inodes = String::from_utf8_lossy(&output.stdout).into_owned();
-    let output = std::process::Command::new("du").arg("-sh").arg(directory).output()?;
+    let output = std::process::Command::new("du")
+        .arg("-sh")
+        .arg(directory)
+        .output()?;
     let bytes = String::from_utf8_lossy(&output.stdout).into_owned();
     let first = |text: &str| text.split_whitespace().next().unwrap_or("?").to_owned();
     Ok(format!("{} inodes, {}", first(&inodes), first(&bytes)))
