@@ -50,7 +50,9 @@ impl FileDigests {
     /// Hashes bytes that are all at hand.
     pub fn of(kinds: &[HashKind], bytes: &[u8]) -> Self {
         let mut hashers: Vec<_> = kinds.iter().map(|kind| Hasher::new(*kind)).collect();
-        hashers.iter_mut().for_each(|hasher| hasher.update(bytes));
+        for hasher in &mut hashers {
+            hasher.update(bytes);
+        }
         hashers.into_iter().map(Hasher::finish).collect()
     }
 
@@ -74,7 +76,9 @@ impl FileDigests {
 impl FromIterator<BlobId> for FileDigests {
     fn from_iter<T: IntoIterator<Item = BlobId>>(blobs: T) -> Self {
         let mut digests = Self::default();
-        blobs.into_iter().for_each(|blob| digests.insert(blob));
+        for blob in blobs {
+            digests.insert(blob);
+        }
         digests
     }
 }
