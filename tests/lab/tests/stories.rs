@@ -2,6 +2,11 @@
 //!
 //! Needs a container engine, docker-compose (or the plugin), and the image `zeroshare:lab`, which
 //! `docker/build-offline` makes. Run with one thread: the lab's addresses are fixed.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a story tells what it saw, and logs what led to a failure"
+)]
 
 #[path = "stories/compose.rs"]
 mod compose;

@@ -105,6 +105,13 @@ impl Lab {
             ],
         )?;
         let id = self.exec(&fetcher, &["/zeroshare", "add", "/tmp/tree"])?;
+        self.wait_offered(host, &id)?;
+        Ok(id)
+    }
+
+    /// Waits until a host's store offers a tree.
+    pub(crate) fn wait_offered(&self, host: &str, id: &str) -> Result<()> {
+        let fetcher = format!("fetcher-{host}");
         wait_until("the tree is offered", || {
             let listed = self.exec(&fetcher, &["/zeroshare", "list", "--json"])?;
             let listed: Value = serde_json::from_str(&listed)?;
@@ -113,7 +120,7 @@ impl Lab {
                 .iter()
                 .any(|held| held["content_id"] == *id && held["offered"] == true))
         })?;
-        Ok(id)
+        Ok(())
     }
 
     /// Waits until a service's health check says healthy.

@@ -59,9 +59,12 @@ fn instance(resource: Option<&Resource>) -> String {
         .flat_map(|resource| &resource.attributes)
         .find(|attribute| attribute.key == "service.instance.id")
         .and_then(|attribute| attribute.value.as_ref()?.value.as_ref())
-        .map(|value| match value {
-            Value::StringValue(text) => text.clone(),
-            other => format!("{other:?}"),
+        .map(|value| {
+            if let Value::StringValue(text) = value {
+                text.clone()
+            } else {
+                format!("{value:?}")
+            }
         })
         .unwrap_or_default()
 }
@@ -123,14 +126,7 @@ fn fetch_over_three_hosts(collector: &Collector, endpoint: SocketAddr) -> Result
         "fetcher-b",
         &["/zeroshare", "fetch", &id, "--timeout", "10s"],
     )?;
-    wait_until("B offers it", || {
-        Ok(lab
-            .exec("fetcher-b", &["/zeroshare", "list", "--json"])?
-            .contains("\"offered\":true")
-            || lab
-                .exec("fetcher-b", &["/zeroshare", "list", "--json"])?
-                .contains("\"offered\": true"))
-    })?;
+    lab.wait_offered("b", &id)?;
     lab.exec(
         "fetcher-c",
         &["/zeroshare", "fetch", &id, "--timeout", "10s"],

@@ -1,1 +1,0 @@
-//! Whole programs side by side with peers.
