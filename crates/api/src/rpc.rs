@@ -1,6 +1,5 @@
 //! The generated clients and servers, one module for each package of `proto/`.
 #![expect(
-    missing_docs,
     unused_qualifications,
     clippy::pedantic,
     clippy::allow_attributes,

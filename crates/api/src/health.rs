@@ -1,0 +1,46 @@
+//! Asking whether a service serves.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::{
+    connect::{LocalEndpoint, local_channel},
+    deadline,
+};
+
+/// A healthy service answers at once; one that does not is not healthy.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+
+/// What a service says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It serves.
+    Serving,
+    /// It starts, or drains.
+    NotServing,
+    /// The process is there and knows no such service.
+    Unknown,
+}
+
+/// Asks a process how one of its services is; an empty name asks for the process.
+///
+/// The error says that nobody answered. Must be called inside a tokio runtime.
+pub async fn check_health(endpoint: &LocalEndpoint, service: &str) -> Result<Health, Status> {
+    let mut client = HealthClient::new(local_channel(endpoint));
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    match deadline::within(ANSWER_TIME, client.check(request)).await {
+        Ok(response) => Ok(match response.into_inner().status() {
+            ServingStatus::Serving => Health::Serving,
+            ServingStatus::NotServing => Health::NotServing,
+            ServingStatus::Unknown | ServingStatus::ServiceUnknown => Health::Unknown,
+        }),
+        Err(status) if status.code() == Code::NotFound => Ok(Health::Unknown),
+        Err(status) => Err(status),
+    }
+}
