@@ -1,1 +1,28 @@
-//! Finds and reads stores, verifies trees, and keeps an index of what was verified.
+//! Finds and reads the stores of this machine, and remembers what hashing them found out.
+//!
+//! A store is a directory of trees, each under the name of its digest, shared with 0install and written by others. So
+//! nothing here trusts what lies there: paths are opened beneath the store without following links, a tree counts
+//! only after all of it was hashed, and a file is served only while its [`Stamp`] is the one that it had then.
+//!
+//! This crate writes nothing but its own index, and must not learn to: it runs in what strangers reach. Writing stores
+//! is `staging`. It knows no network and no protocol, and has no task or thread of its own but the watcher's: all calls
+//! may block on the disk.
+//!
+//! Start reading at [`store_roots`] for where stores lie, at [`scan_tree`] for how a directory becomes a tree,.
+
+mod beneath;
+mod boot;
+mod digest;
+mod environment;
+mod roots;
+mod scan;
+mod stamp;
+mod verify;
+
+pub use beneath::Beneath;
+pub use boot::boot_id;
+pub use environment::Environment;
+pub use roots::{RootKind, StoreRoot, find_tree, store_roots};
+pub use scan::{ScanError, ScannedFile, ScannedTree, scan_tree};
+pub use stamp::{Moment, Stamp};
+pub use verify::{Fault, VerifiedTree, VerifyError, verify_tree};
