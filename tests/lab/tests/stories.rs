@@ -8,6 +8,8 @@
     reason = "a story tells what it saw, and logs what led to a failure"
 )]
 
+#[path = "stories/accepted.rs"]
+mod accepted;
 #[path = "stories/compose.rs"]
 mod compose;
 #[path = "stories/reach.rs"]

@@ -41,6 +41,14 @@ impl Lab {
         Ok(lab)
     }
 
+    /// The lab as compose.yaml describes it, not up.
+    pub(crate) fn described() -> Self {
+        Self {
+            project: "zeroshare-described".to_owned(),
+            environment: Vec::new(),
+        }
+    }
+
     /// Runs docker-compose, which must succeed.
     pub(crate) fn compose(&self, words: &[&str]) -> Result<String> {
         let output = self.try_compose(words)?;

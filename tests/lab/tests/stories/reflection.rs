@@ -25,8 +25,8 @@ fn an_independent_grpc_implementation_makes_the_readmes_calls() -> Result<()> {
     Ok(())
 }
 
-/// A Python with grpcio and grpcio-reflection, made once beside the build.
-fn python() -> Result<PathBuf> {
+/// A Python with grpcio, grpcio-reflection and compose-spec, made once beside the build.
+pub(crate) fn python() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let target = test
         .ancestors()
@@ -35,7 +35,7 @@ fn python() -> Result<PathBuf> {
     let venv = target.join("lab-python");
     let python = venv.join("bin/python3");
     let ready = Command::new(&python)
-        .args(["-c", "import grpc_reflection"])
+        .args(["-c", "import grpc_reflection, compose_spec, yaml"])
         .output();
     if ready.is_ok_and(|output| output.status.success()) {
         return Ok(python);
@@ -48,18 +48,17 @@ fn python() -> Result<PathBuf> {
         bail!("cannot make a Python environment: install python3-venv");
     }
     let installed = Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet"])
         .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
             "grpcio",
             "grpcio-reflection",
             "protobuf",
+            "compose-spec",
+            "pyyaml",
         ])
         .status()?;
     if !installed.success() {
-        bail!("cannot install grpcio");
+        bail!("cannot install Python packages");
     }
     Ok(python)
 }
