@@ -1,0 +1,87 @@
+//! What a transfer tells its owner.
+
+use std::time::Instant;
+
+use crate::{CallId, ProviderId};
+
+/// Something the owner has to do or should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// All slices of a file are on the disk: hash it and report the verdict.
+    CheckFile {
+        /// The file.
+        item: u32,
+    },
+    /// Hang up; the end of the call is still to be reported.
+    Cancel {
+        /// Which call.
+        call: CallId,
+    },
+    /// The provider is asked no more.
+    Dropped {
+        /// Who.
+        provider: ProviderId,
+        /// Why.
+        reason: DropReason,
+    },
+}
+
+/// What hashing a whole file said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileVerdict {
+    /// It matches.
+    Proven,
+    /// It does not.
+    Mismatch,
+}
+
+/// Why a provider is asked no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DropReason {
+    /// It could not be reached, or failed, too often.
+    Unreachable,
+    /// It stalled too often.
+    TooSlow,
+    /// It was busy for too long.
+    TooBusy,
+    /// It holds nothing of the content.
+    NotHolding,
+    /// It does not let us read.
+    Refused,
+    /// It broke the protocol.
+    Violation,
+    /// It found its own disk at fault.
+    Corrupt,
+    /// A file that it sent alone did not match. That may be its disk, or ours.
+    Mismatch,
+    /// It sent wrong slices of a file that another provider sent right.
+    WrongSlices,
+    /// It sent a wrong entry, and again after it was asked to check it.
+    WrongTwice,
+}
+
+impl DropReason {
+    /// Says whether bytes were wrong, rather than late or missing.
+    pub fn is_wrong_bytes(self) -> bool {
+        matches!(
+            self,
+            Self::Violation | Self::Corrupt | Self::Mismatch | Self::WrongSlices | Self::WrongTwice
+        )
+    }
+}
+
+/// Where a transfer stands when it has neither call nor event to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// All is proven.
+    Done,
+    /// Calls or checks are running.
+    Working,
+    /// Nothing runs; a provider may be asked again then.
+    Waiting {
+        /// When.
+        until: Instant,
+    },
+    /// Nothing runs, and nobody is left who holds what is missing.
+    Starved,
+}

@@ -1,0 +1,218 @@
+//! The machine that plans a transfer.
+
+mod assign;
+mod outcome;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::provider::{Provider, ProviderStanding};
+use crate::sliced::{Pin, SlicedFile, Tracked, UnitState};
+use crate::{CallId, Event, Holding, ProviderId, Standing, Unit, UnitId, WrittenBefore};
+
+/// The numbers by which a transfer decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Units in one call while several providers are there: cancelling must waste little.
+    pub call_units: usize,
+    /// Units in one call to a sole provider.
+    pub sole_call_units: usize,
+    /// Bytes after which a call takes no more units.
+    pub call_bytes: u64,
+    /// Calls that a provider has at once: with two, the next one waits at its side.
+    pub calls_per_provider: usize,
+    /// Providers that are read at once.
+    pub active_providers: usize,
+    /// Calls in a row that may be lost.
+    pub losses: u32,
+    /// Stalls in all.
+    pub stalls: u32,
+    /// Busy answers in a row.
+    pub busies: u32,
+    /// Wrong entries in all, each sent right when asked again.
+    pub wrongs: u32,
+    /// Rest after the first lost call; doubled by each further one.
+    pub rest: Duration,
+    /// The longest rest, whoever asks for it.
+    pub longest_rest: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            call_units: 16,
+            sole_call_units: 128,
+            call_bytes: 64 * 1024 * 1024,
+            calls_per_provider: 2,
+            active_providers: 8,
+            losses: 3,
+            stalls: 3,
+            busies: 20,
+            wrongs: 3,
+            rest: Duration::from_millis(200),
+            longest_rest: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Plans which unit is read from whom, until all are proven or nobody is left.
+///
+/// Invariants: a unit is asked of one provider at a time, and of nobody once it is proven. A unit
+/// becomes free again only by the end of its call, so that the writers of a call that was given up can
+/// finish first.
+#[derive(Debug)]
+pub struct Transfer {
+    settings: Settings,
+    units: Vec<Tracked>,
+    missing: BTreeSet<UnitId>,
+    files: BTreeMap<u32, SlicedFile>,
+    /// Files that look for the one provider to be read from.
+    unpinned: BTreeSet<u32>,
+    providers: Vec<Provider>,
+    calls: BTreeMap<CallId, OpenCall>,
+    next_call: u64,
+    unproven: usize,
+    events: VecDeque<Event>,
+}
+
+#[derive(Debug)]
+struct OpenCall {
+    provider: ProviderId,
+    units: Vec<UnitId>,
+    is_recheck: bool,
+    is_cancelled: bool,
+}
+
+impl Transfer {
+    /// Begins with what [`crate::missing_units`] found.
+    pub fn new(units: Vec<(Unit, WrittenBefore)>, settings: Settings) -> Self {
+        let units: Vec<Tracked> = units
+            .into_iter()
+            .map(|(unit, before)| Tracked::new(unit, before == WrittenBefore::Yes))
+            .collect();
+        let mut transfer = Self {
+            settings,
+            missing: BTreeSet::new(),
+            files: BTreeMap::new(),
+            unpinned: BTreeSet::new(),
+            providers: Vec::new(),
+            calls: BTreeMap::new(),
+            next_call: 0,
+            unproven: units.len(),
+            events: VecDeque::new(),
+            units,
+        };
+        transfer.index_units();
+        transfer
+    }
+
+    /// Takes in somebody who may hold the content.
+    pub fn add_provider(&mut self, holding: Holding) -> ProviderId {
+        let id = ProviderId(u32::try_from(self.providers.len()).unwrap_or(u32::MAX));
+        self.providers.push(Provider::new(holding));
+        id
+    }
+
+    /// Takes in that a provider holds more than it did.
+    pub fn handle_holding(&mut self, provider: ProviderId, holding: Holding) {
+        if let Some(provider) = self.providers.get_mut(provider.index()) {
+            provider.claim.add(holding);
+        }
+    }
+
+    /// Gives a unit of this transfer.
+    pub fn unit(&self, id: UnitId) -> Option<&Unit> {
+        self.units.get(id.index()).map(|tracked| &tracked.unit)
+    }
+
+    /// Says whether other bytes may lie where the unit goes, to be compared with what comes.
+    pub fn is_reread(&self, id: UnitId) -> bool {
+        self.units
+            .get(id.index())
+            .is_some_and(|tracked| !tracked.holders.is_empty())
+    }
+
+    /// Counts the units that are not proven yet.
+    pub fn unproven_units(&self) -> usize {
+        self.unproven
+    }
+
+    /// Counts the providers that are still asked.
+    pub fn live_providers(&self) -> usize {
+        self.providers
+            .iter()
+            .filter(|provider| !provider.is_dropped())
+            .count()
+    }
+
+    /// Gives the next thing to do or to know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Says where the transfer stands, once neither an event nor a call is left to be polled.
+    pub fn standing(&self, now: Instant) -> Standing {
+        if self.unproven == 0 && self.calls.is_empty() {
+            return Standing::Done;
+        }
+        let is_checking = self.files.values().any(|file| file.is_checking);
+        if is_checking || !self.calls.is_empty() || !self.events.is_empty() {
+            return Standing::Working;
+        }
+        let rests = (0..self.providers.len()).filter_map(|index| self.rest_of(index, now));
+        match rests.min() {
+            Some(until) => Standing::Waiting { until },
+            None => Standing::Starved,
+        }
+    }
+
+    /// When a resting provider that could help is ready again.
+    fn rest_of(&self, index: usize, now: Instant) -> Option<Instant> {
+        let id = ProviderId(u32::try_from(index).ok()?);
+        match self.providers[index].standing {
+            ProviderStanding::Resting { until } if until > now && self.could_help(id) => {
+                Some(until)
+            }
+            ProviderStanding::Ready
+            | ProviderStanding::Resting { .. }
+            | ProviderStanding::Dropped(_) => None,
+        }
+    }
+
+    fn index_units(&mut self) {
+        for (index, tracked) in self.units.iter().enumerate() {
+            let is_written = tracked.state == UnitState::Written;
+            if !is_written {
+                self.missing.insert(unit_id(index));
+            }
+            let Some(item) = tracked.file() else { continue };
+            let file = self.files.entry(item).or_insert_with(|| SlicedFile {
+                units: index..index,
+                written: 0,
+                pin: Pin::Anybody,
+                is_checking: false,
+            });
+            file.units.end = index + 1;
+            file.written += usize::from(is_written);
+        }
+        let items: Vec<u32> = self.files.keys().copied().collect();
+        for item in items {
+            self.check_if_whole(item);
+        }
+    }
+
+    fn check_if_whole(&mut self, item: u32) {
+        let Some(file) = self.files.get_mut(&item) else {
+            return;
+        };
+        if file.written == file.units.len() && !file.is_checking {
+            file.is_checking = true;
+            self.events.push_back(Event::CheckFile { item });
+        }
+    }
+}
+
+/// Units are bounded by the pieces and entries of one layout, far below 2³².
+fn unit_id(index: usize) -> UnitId {
+    UnitId(u32::try_from(index).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,15 @@
+//! A world to simulate transfers in.
+
+mod model;
+mod planning;
+
+use std::time::Instant;
+
+/// A moment to count from.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "`Instant` has no other beginning"
+)]
+pub(crate) fn start() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,309 @@
+//! Single decisions, one by one.
+
+use std::time::{Duration, Instant};
+
+use super::start;
+use crate::{
+    Call, CallEnd, DropReason, Event, FileVerdict, Holding, Part, Settings, Span, Standing,
+    Transfer, Unit, UnitOutcome, WrittenBefore, spans,
+};
+
+const PIECE: u64 = 1024 * 1024;
+
+#[test]
+fn a_sole_provider_is_asked_for_everything_at_once() {
+    let mut transfer = Transfer::new(runs(100), Settings::default());
+    transfer.add_provider(Holding::Complete);
+    let sizes: Vec<usize> = calls(&mut transfer)
+        .iter()
+        .map(|call| call.units.len())
+        .collect();
+    assert_eq!(sizes, [64, 36], "64 MiB fill a call");
+}
+
+#[test]
+fn several_providers_get_at_most_sixteen_pieces_in_a_call() {
+    let mut transfer = Transfer::new(runs(200), Settings::default());
+    let first = transfer.add_provider(Holding::Complete);
+    let second = transfer.add_provider(Holding::Complete);
+    let asked: Vec<_> = calls(&mut transfer)
+        .iter()
+        .map(|call| (call.provider, call.units.len()))
+        .collect();
+    assert_eq!(
+        asked,
+        [(first, 16), (second, 16), (first, 16), (second, 16)]
+    );
+}
+
+#[test]
+fn a_provider_is_asked_only_for_what_it_holds() {
+    let mut transfer = Transfer::new(runs(10), Settings::default());
+    let partial = transfer.add_provider(Holding::Partial([3..5].to_vec()));
+    let open = calls(&mut transfer);
+    assert_eq!(pieces(&transfer, &open), [3, 4]);
+    transfer.handle_holding(partial, Holding::Partial([8..9].to_vec()));
+    let open = calls(&mut transfer);
+    assert_eq!(pieces(&transfer, &open), [8]);
+}
+
+#[test]
+fn a_lost_call_frees_only_what_it_did_not_bring() {
+    let now = start();
+    let mut transfer = Transfer::new(runs(6), Settings::default());
+    transfer.add_provider(Holding::Complete);
+    let call = transfer.poll_call(now).unwrap();
+    for unit in &call.units[..4] {
+        transfer.handle_unit(call.id, *unit, UnitOutcome::Proven);
+    }
+    transfer.handle_call_end(now, call.id, CallEnd::Lost);
+    let second = transfer.add_provider(Holding::Complete);
+    let open = calls(&mut transfer);
+    assert_eq!(pieces(&transfer, &open), [4, 5]);
+    assert!(
+        open.iter().all(|call| call.provider == second),
+        "the first one rests"
+    );
+}
+
+#[test]
+fn a_busy_provider_is_asked_again_when_it_said_so() {
+    let now = start();
+    let mut transfer = Transfer::new(runs(1), Settings::default());
+    transfer.add_provider(Holding::Complete);
+    let call = transfer.poll_call(now).unwrap();
+    let retry_after = Some(Duration::from_secs(2));
+    transfer.handle_call_end(now, call.id, CallEnd::Busy { retry_after });
+    assert_eq!(transfer.poll_call(now), None);
+    let until = now + Duration::from_secs(2);
+    assert_eq!(transfer.standing(now), Standing::Waiting { until });
+    assert!(transfer.poll_call(until).is_some());
+}
+
+#[test]
+fn a_busy_hint_of_an_hour_is_not_obeyed() {
+    let now = start();
+    let mut transfer = Transfer::new(runs(1), Settings::default());
+    transfer.add_provider(Holding::Complete);
+    let call = transfer.poll_call(now).unwrap();
+    let retry_after = Some(Duration::from_secs(3600));
+    transfer.handle_call_end(now, call.id, CallEnd::Busy { retry_after });
+    let until = now + Settings::default().longest_rest;
+    assert_eq!(transfer.standing(now), Standing::Waiting { until });
+}
+
+#[test]
+fn a_provider_that_is_always_lost_is_given_up() {
+    let mut now = start();
+    let mut transfer = Transfer::new(runs(1), Settings::default());
+    let provider = transfer.add_provider(Holding::Complete);
+    for _ in 0..3 {
+        let call = transfer.poll_call(now).unwrap();
+        transfer.handle_call_end(now, call.id, CallEnd::Lost);
+        now += Duration::from_secs(5);
+    }
+    let reason = DropReason::Unreachable;
+    assert_eq!(
+        transfer.poll_event(),
+        Some(Event::Dropped { provider, reason })
+    );
+    assert_eq!(transfer.poll_call(now), None);
+    assert_eq!(transfer.standing(now), Standing::Starved);
+}
+
+#[test]
+fn a_wrong_entry_is_asked_for_again_with_a_recheck_and_insisting_drops() {
+    let now = start();
+    let mut transfer = Transfer::new(runs(3), Settings::default());
+    let provider = transfer.add_provider(Holding::Complete);
+    let call = transfer.poll_call(now).unwrap();
+    let wrong = UnitOutcome::Wrong {
+        proven_items: 1,
+        proven_bytes: PIECE / 2,
+    };
+    transfer.handle_unit(call.id, call.units[0], wrong);
+    transfer.handle_call_end(now, call.id, CallEnd::Wrong);
+    while transfer.poll_event().is_some() {}
+
+    let again = transfer.poll_call(now).unwrap();
+    assert!(again.recheck);
+    let asked = spans(again.units.iter().filter_map(|id| transfer.unit(*id)));
+    assert_eq!(
+        asked,
+        [Span {
+            first: 0,
+            count: 1,
+            skip: PIECE / 2,
+            limit: PIECE / 2
+        }]
+    );
+    assert_eq!(
+        transfer.poll_call(now),
+        None,
+        "nothing else before that is clear"
+    );
+    let wrong = UnitOutcome::Wrong {
+        proven_items: 0,
+        proven_bytes: 0,
+    };
+    transfer.handle_unit(again.id, again.units[0], wrong);
+    transfer.handle_call_end(now, again.id, CallEnd::Wrong);
+    let events: Vec<_> = std::iter::from_fn(|| transfer.poll_event()).collect();
+    assert!(events.contains(&Event::Dropped {
+        provider,
+        reason: DropReason::WrongTwice
+    }));
+}
+
+#[test]
+fn the_sender_of_a_wrong_slice_is_named_once_another_one_gave_the_file_right() {
+    let now = start();
+    let mut transfer = Transfer::new(slices(8), Settings::default());
+    let honest = transfer.add_provider(Holding::Complete);
+    let liar = transfer.add_provider(Holding::Complete);
+    let given = write_all(&mut transfer, now, |_| false);
+    assert!(given.iter().any(|call| call.provider == liar));
+    assert_eq!(transfer.poll_event(), Some(Event::CheckFile { item: 0 }));
+    transfer.handle_file(0, FileVerdict::Mismatch);
+
+    let reread = write_all(&mut transfer, now, |_| true);
+    let sender = reread[0].provider;
+    assert!(
+        reread
+            .iter()
+            .all(|call| call.provider == sender && call.recheck)
+    );
+    assert_eq!(transfer.poll_event(), Some(Event::CheckFile { item: 0 }));
+    transfer.handle_file(0, FileVerdict::Proven);
+    let other = if sender == honest { liar } else { honest };
+    let reason = DropReason::WrongSlices;
+    assert_eq!(
+        transfer.poll_event(),
+        Some(Event::Dropped {
+            provider: other,
+            reason
+        })
+    );
+    assert_eq!(transfer.standing(now), Standing::Done);
+}
+
+#[test]
+fn a_file_that_one_provider_sent_alone_drops_it_and_names_nobody_else() {
+    let now = start();
+    let mut transfer = Transfer::new(slices(2), Settings::default());
+    let first = transfer.add_provider(Holding::Complete);
+    write_all(&mut transfer, now, |_| false);
+    let second = transfer.add_provider(Holding::Complete);
+    assert_eq!(transfer.poll_event(), Some(Event::CheckFile { item: 0 }));
+    transfer.handle_file(0, FileVerdict::Mismatch);
+    let reason = DropReason::Mismatch;
+    assert_eq!(
+        transfer.poll_event(),
+        Some(Event::Dropped {
+            provider: first,
+            reason
+        })
+    );
+    let reread = write_all(&mut transfer, now, |_| true);
+    assert!(reread.iter().all(|call| call.provider == second));
+}
+
+#[test]
+fn a_file_whose_slices_all_lay_there_is_checked_before_anything_is_asked() {
+    let mut units = slices(3);
+    units
+        .iter_mut()
+        .for_each(|(_, before)| *before = WrittenBefore::Yes);
+    let mut transfer = Transfer::new(units, Settings::default());
+    transfer.add_provider(Holding::Complete);
+    assert_eq!(transfer.poll_event(), Some(Event::CheckFile { item: 0 }));
+    assert_eq!(transfer.poll_call(start()), None);
+    transfer.handle_file(0, FileVerdict::Proven);
+    assert_eq!(transfer.standing(start()), Standing::Done);
+}
+
+#[test]
+fn whole_neighbours_become_one_span() {
+    let mut units: Vec<Unit> = runs(5).into_iter().map(|(unit, _)| unit).collect();
+    units.remove(3);
+    let whole = |first, count| Span {
+        first,
+        count,
+        skip: 0,
+        limit: 0,
+    };
+    assert_eq!(spans(&units), [whole(0, 3), whole(4, 1)]);
+}
+
+fn runs(count: u32) -> Vec<(Unit, WrittenBefore)> {
+    (0..count)
+        .map(|piece| {
+            let part = Part::Items(piece * 2..piece * 2 + 2);
+            (
+                Unit {
+                    piece,
+                    offset: 0,
+                    len: PIECE,
+                    whole: true,
+                    part,
+                },
+                WrittenBefore::No,
+            )
+        })
+        .collect()
+}
+
+fn slices(count: u32) -> Vec<(Unit, WrittenBefore)> {
+    (0..count)
+        .map(|piece| {
+            let part = Part::Slice {
+                item: 0,
+                offset: u64::from(piece) * PIECE,
+            };
+            (
+                Unit {
+                    piece,
+                    offset: 0,
+                    len: PIECE,
+                    whole: true,
+                    part,
+                },
+                WrittenBefore::No,
+            )
+        })
+        .collect()
+}
+
+fn calls(transfer: &mut Transfer) -> Vec<Call> {
+    std::iter::from_fn(|| transfer.poll_call(start())).collect()
+}
+
+fn pieces(transfer: &Transfer, calls: &[Call]) -> Vec<u32> {
+    let units = calls.iter().flat_map(|call| &call.units);
+    units
+        .filter_map(|id| transfer.unit(*id))
+        .map(|unit| unit.piece)
+        .collect()
+}
+
+/// Lets every call succeed until none is left.
+fn write_all(transfer: &mut Transfer, now: Instant, differs: impl Fn(u32) -> bool) -> Vec<Call> {
+    let mut made = Vec::new();
+    loop {
+        let open = calls(transfer);
+        if open.is_empty() {
+            return made;
+        }
+        for call in &open {
+            for unit in &call.units {
+                let piece = transfer.unit(*unit).unwrap().piece;
+                let outcome = UnitOutcome::Written {
+                    differs: differs(piece),
+                };
+                transfer.handle_unit(call.id, *unit, outcome);
+            }
+            transfer.handle_call_end(now, call.id, CallEnd::Finished);
+        }
+        made.extend(open);
+    }
+}
