@@ -31,6 +31,13 @@ pub enum UnitOutcome {
         /// It was there already, and with other bytes.
         differs: bool,
     },
+    /// The stream ended inside a run, whose first entries did match and are on the disk.
+    Part {
+        /// How many.
+        proven_items: u32,
+        /// How many bytes they have.
+        proven_bytes: u64,
+    },
     /// An entry of a run did not match; the `proven_items` at its start did and are on the disk.
     Wrong {
         /// How many.

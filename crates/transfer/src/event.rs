@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::{CallId, ProviderId};
 
 /// Something the owner has to do or should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// All slices of a file are on the disk: hash it and report the verdict.
     CheckFile {

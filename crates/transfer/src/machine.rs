@@ -120,6 +120,14 @@ impl Transfer {
         }
     }
 
+    /// Takes in that a provider taken for complete holds only what it announces.
+    pub fn handle_incomplete(&mut self, provider: ProviderId) {
+        if let Some(state) = self.providers.get_mut(provider.index()) {
+            state.claim.forget_completeness();
+            self.unpin_from(provider);
+        }
+    }
+
     /// Gives a unit of this transfer.
     pub fn unit(&self, id: UnitId) -> Option<&Unit> {
         self.units.get(id.index()).map(|tracked| &tracked.unit)

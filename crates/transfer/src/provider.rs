@@ -139,6 +139,10 @@ impl Claim {
         self.ranges.insert(start, end);
     }
 
+    pub(crate) fn forget_completeness(&mut self) {
+        self.complete = false;
+    }
+
     pub(crate) fn lacks(&mut self, piece: u32) {
         self.lacking.insert(piece);
     }
@@ -180,7 +184,7 @@ mod tests {
         assert_eq!(held(&claim), [3, 5, 9]);
         claim.add(Holding::Complete);
         assert_eq!(held(&claim), [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11]);
-        claim.add(Holding::Partial([4..5].to_vec()));
+        claim.add(Holding::Partial(vec![4..5, 8..9]));
         assert!(claim.holds(4));
     }
 }

@@ -46,6 +46,22 @@ pub enum Part {
     },
 }
 
+impl Unit {
+    /// Leaves out entries of a run that are proven; the last one always stays.
+    pub(crate) fn cut_front(&mut self, items: u32, bytes: u64) {
+        if let Part::Items(range) = &mut self.part
+            && items > 0
+            && items < range.end - range.start
+            && bytes < self.len
+        {
+            range.start += items;
+            self.offset += bytes;
+            self.len -= bytes;
+            self.whole = false;
+        }
+    }
+}
+
 /// Whether a slice was there before the transfer began, written but not proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WrittenBefore {

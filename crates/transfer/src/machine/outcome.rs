@@ -5,9 +5,7 @@ use std::time::Instant;
 use super::{OpenCall, Transfer, unit_id};
 use crate::provider::ProviderStanding;
 use crate::sliced::{Pin, UnitState};
-use crate::{
-    CallEnd, CallId, DropReason, Event, FileVerdict, Part, ProviderId, UnitId, UnitOutcome,
-};
+use crate::{CallEnd, CallId, DropReason, Event, FileVerdict, ProviderId, UnitId, UnitOutcome};
 
 impl Transfer {
     /// Takes in what became of one unit of a call; what the call was not asked for is ignored.
@@ -33,18 +31,17 @@ impl Transfer {
                 self.providers[provider.index()].gave();
                 self.count_written(unit);
             }
+            UnitOutcome::Part {
+                proven_items,
+                proven_bytes,
+            } => {
+                tracked.unit.cut_front(proven_items, proven_bytes);
+            }
             UnitOutcome::Wrong {
                 proven_items,
                 proven_bytes,
             } => {
-                if let Part::Items(items) = &mut tracked.unit.part
-                    && proven_items > 0
-                {
-                    items.start = items.start.saturating_add(proven_items).min(items.end - 1);
-                    tracked.unit.offset += proven_bytes;
-                    tracked.unit.len = tracked.unit.len.saturating_sub(proven_bytes);
-                    tracked.unit.whole = false;
-                }
+                tracked.unit.cut_front(proven_items, proven_bytes);
                 self.suspect(provider, unit, is_recheck);
             }
         }
@@ -178,7 +175,7 @@ impl Transfer {
     }
 
     /// Looks for another provider for the files that were to come from this one alone.
-    fn unpin_from(&mut self, provider: ProviderId) {
+    pub(super) fn unpin_from(&mut self, provider: ProviderId) {
         for (item, file) in &mut self.files {
             if file.pin == Pin::One(provider) {
                 file.pin = Pin::OneOf;
