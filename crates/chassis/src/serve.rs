@@ -1,0 +1,126 @@
+//! The accept loop, and the bounds that keep strangers from holding on to what they do not use.
+//!
+//! tonic's own server spawns connections that outlive it, takes any number of them, and waits for ever for a client that
+//! stops reading. Here every connection is a task of the server's [`Lifetime`], has a seat, and is watched from outside.
+
+mod accept;
+mod activity;
+mod bounds;
+mod connection;
+mod metered;
+mod pages;
+mod request;
+mod seats;
+mod watchdog;
+
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use tonic::service::Routes;
+
+use self::accept::{Acceptor, TcpDoor, UnixDoor};
+pub use self::{
+    bounds::{Bounds, LanBounds},
+    pages::{PageBudget, PageClaim},
+};
+use crate::{
+    Lifetime,
+    listen::{LocalListener, LocalSockets},
+};
+
+/// Where a request came from; in the extensions of every request over TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress(
+    /// The peer's address and port, an IPv4 address as such even if the socket is IPv6.
+    pub SocketAddr,
+);
+
+/// Who sent a request; in the extensions of every request over a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerCredentials {
+    /// The caller's user.
+    pub uid: u32,
+    /// The caller's group.
+    pub gid: u32,
+    /// The caller's process, if it is in a namespace that is seen from here.
+    pub pid: Option<i32>,
+}
+
+/// Decides at the door whether an address may connect at all.
+pub type Admission = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+
+/// Serves a local API until the lifetime stops and its calls are done, or a few seconds have passed.
+///
+/// Needs a runtime, as it may be called on any.
+pub async fn serve_local(
+    listeners: Vec<LocalListener>,
+    routes: Routes,
+    lifetime: Lifetime,
+) -> io::Result<()> {
+    serve_local_within(listeners, routes, Bounds::local(), lifetime).await
+}
+
+/// The same with other bounds.
+pub async fn serve_local_within(
+    listeners: Vec<LocalListener>,
+    routes: Routes,
+    bounds: Bounds,
+    lifetime: Lifetime,
+) -> io::Result<()> {
+    let mut tcp = Vec::new();
+    let mut unix = Vec::new();
+    for listener in listeners {
+        match listener.sockets {
+            LocalSockets::Unix(listener, file) => unix.push(UnixDoor::new(listener, file)?),
+            LocalSockets::Tcp(listeners, _) => {
+                for listener in listeners {
+                    tcp.push(TcpDoor::new(listener, None, &bounds)?);
+                }
+            }
+        }
+    }
+    let acceptor = Acceptor::new(routes, bounds, &lifetime);
+    unix.into_iter().for_each(|door| acceptor.open(door));
+    tcp.into_iter().for_each(|door| acceptor.open(door));
+    acceptor.finish(&lifetime).await;
+    Ok(())
+}
+
+/// Serves the LAN until the lifetime stops and its calls are done, or a few seconds have passed.
+///
+/// Whoever `admission` refuses is hung up on before a byte is read.
+pub async fn serve_lan(
+    listeners: Vec<TcpListener>,
+    routes: Routes,
+    bounds: LanBounds,
+    admission: Admission,
+    lifetime: Lifetime,
+) -> io::Result<()> {
+    let mut doors = Vec::new();
+    for listener in listeners {
+        doors.push(TcpDoor::new(listener, Some(admission.clone()), &bounds)?);
+    }
+    let acceptor = Acceptor::new(routes, bounds, &lifetime);
+    doors.into_iter().for_each(|door| acceptor.open(door));
+    acceptor.finish(&lifetime).await;
+    Ok(())
+}
+
+impl fmt::Display for PeerCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "user {}", self.uid)?;
+        match self.pid {
+            Some(pid) => write!(f, ", process {pid}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,148 @@
+//! One connection, from its seat to its end.
+
+use std::{pin::pin, sync::Arc, time::Instant};
+
+use hyper::rt::Executor;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{self, MissedTickBehavior},
+};
+use tonic::service::Routes;
+use tracing::debug;
+
+use super::{
+    Bounds, PeerAddress, PeerCredentials,
+    activity::Activity,
+    metered::Metered,
+    request::{Caller, Calls, Limits},
+    seats::Seat,
+    watchdog::{Verdict, Watchdog},
+};
+use crate::Lifetime;
+
+/// What HTTP/1 buffers of a request's head, and of an answer.
+const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
+
+/// A connection that was let in.
+pub(super) struct Guest<I> {
+    pub(super) io: I,
+    pub(super) seat: Seat,
+    pub(super) address: Option<PeerAddress>,
+    pub(super) credentials: Option<PeerCredentials>,
+}
+
+/// Serves a connection until it ends, has to go, or the lifetime stops and its calls are done.
+pub(super) async fn serve<I>(
+    guest: Guest<I>,
+    routes: Routes,
+    bounds: Arc<Bounds>,
+    lifetime: Lifetime,
+) where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let Guest {
+        io,
+        seat,
+        address,
+        credentials,
+    } = guest;
+    let activity = Arc::new(Activity::default());
+    let caller = Caller {
+        address,
+        credentials,
+        pages: seat.pages.clone(),
+    };
+    let limits = Limits {
+        bytes: bounds.request_bytes,
+        duration: bounds.request,
+    };
+    let calls = Calls {
+        routes,
+        caller,
+        activity: activity.clone(),
+        limits,
+    };
+    let streams = AbortOnDrop(lifetime.child());
+    let builder = builder(&bounds, Streams(streams.0.clone()));
+    let io = TokioIo::new(Metered::new(io, activity.clone()));
+    let mut connection = pin!(builder.serve_connection(io, calls));
+    let mut watchdog = Watchdog::new(&bounds, Instant::now());
+    let mut looks = time::interval(bounds.look_interval());
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stopping = pin!(lifetime.stopping());
+    let mut drained = pin!(time::sleep(bounds.drain));
+    let mut is_draining = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    debug!(peer = ?address, error = &*error, "connection failed");
+                }
+                break;
+            }
+            _ = looks.tick() => match watchdog.look(Instant::now(), activity.snapshot()) {
+                Verdict::Fine => {}
+                Verdict::Retire => connection.as_mut().graceful_shutdown(),
+                Verdict::Cut(reason) => {
+                    debug!(peer = ?address, ?reason, "connection cut");
+                    break;
+                }
+            },
+            () = stopping.as_mut(), if !is_draining => {
+                is_draining = true;
+                drained.as_mut().reset(time::Instant::now() + bounds.drain);
+                connection.as_mut().graceful_shutdown();
+            }
+            () = drained.as_mut(), if is_draining => break,
+        }
+    }
+    drop(seat);
+}
+
+fn builder(bounds: &Bounds, streams: Streams) -> Builder<Streams> {
+    let mut builder = Builder::new(streams);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.first_request)
+        .max_buf_size(HTTP1_BUFFER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(bounds.streams)
+        .max_header_list_size(bounds.header_bytes)
+        .max_frame_size(bounds.frame_bytes)
+        .initial_stream_window_size(bounds.stream_window_bytes)
+        .initial_connection_window_size(bounds.connection_window_bytes)
+        .max_send_buf_size(bounds.send_buffer_bytes)
+        .keep_alive_interval(bounds.keepalive_interval)
+        .keep_alive_timeout(bounds.keepalive_timeout);
+    builder
+}
+
+/// The calls of one connection: hyper runs each as a task, and none may outlive the connection.
+#[derive(Debug, Clone)]
+struct Streams(Lifetime);
+
+impl<F> Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, call: F) {
+        drop(self.0.spawn("call", call));
+    }
+}
+
+/// Takes the calls along, however the connection ends.
+struct AbortOnDrop(Lifetime);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

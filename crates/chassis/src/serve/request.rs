@@ -1,0 +1,176 @@
+//! One call: who asks, in which trace, with how much, and what is on its way back.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{self, Sleep};
+use tonic::{Status, service::Routes};
+use tower::Service as _;
+use tracing::{Instrument as _, Span};
+
+use super::{
+    PageBudget, PeerAddress, PeerCredentials,
+    activity::{Activity, Call},
+};
+use crate::propagate;
+
+/// Answers the calls of one connection.
+#[derive(Clone)]
+pub(super) struct Calls {
+    pub(super) routes: Routes,
+    pub(super) caller: Caller,
+    pub(super) activity: Arc<Activity>,
+    pub(super) limits: Limits,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) address: Option<PeerAddress>,
+    pub(super) credentials: Option<PeerCredentials>,
+    pub(super) pages: PageBudget,
+}
+
+/// What a request may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) bytes: Option<usize>,
+    pub(super) duration: Option<Duration>,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
+
+impl hyper::service::Service<Request<Incoming>> for Calls {
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        let call = Call::begin(&self.activity);
+        let span = propagate::request_span(&request);
+        let mut request = request.map(|body| RequestBody::new(body, self.limits));
+        let extensions = request.extensions_mut();
+        extensions.insert(self.caller.pages.clone());
+        if let Some(address) = self.caller.address {
+            extensions.insert(address);
+        }
+        if let Some(credentials) = self.caller.credentials {
+            extensions.insert(credentials);
+        }
+        let mut routes = self.routes.clone();
+        let answering = span
+            .in_scope(|| routes.call(request))
+            .instrument(span.clone());
+        Box::pin(async move {
+            let response = answering.await?;
+            Ok(response.map(|inner| ResponseBody { inner, call, span }))
+        })
+    }
+}
+
+/// A request's body within its limits.
+pub(super) struct RequestBody {
+    inner: Incoming,
+    left_bytes: Option<usize>,
+    limit_bytes: usize,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl RequestBody {
+    fn new(inner: Incoming, limits: Limits) -> Self {
+        Self {
+            inner,
+            left_bytes: limits.bytes,
+            limit_bytes: limits.bytes.unwrap_or(usize::MAX),
+            deadline: limits
+                .duration
+                .map(|duration| Box::pin(time::sleep(duration))),
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    // A status, since tonic hands that to the caller as it is.
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+            let deadline = self
+                .deadline
+                .as_mut()
+                .map(|deadline| deadline.as_mut().poll(cx));
+            return match deadline {
+                Some(Poll::Ready(())) => Poll::Ready(Some(Err(Status::deadline_exceeded(
+                    "the request took too long",
+                )))),
+                Some(Poll::Pending) | None => Poll::Pending,
+            };
+        };
+        let frame = match frame {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Poll::Ready(Some(Err(Status::from_error(error.into())))),
+            None => return Poll::Ready(None),
+        };
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        if let Some(left) = &mut self.left_bytes {
+            let Some(rest) = left.checked_sub(bytes) else {
+                let message = format!("the request has more than {} bytes", self.limit_bytes);
+                return Poll::Ready(Some(Err(Status::resource_exhausted(message))));
+            };
+            *left = rest;
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// An answer's body, followed until the peer has it, in the span of its call.
+pub(super) struct ResponseBody {
+    inner: tonic::body::Body,
+    call: Call,
+    span: Span,
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let _in_span = this.span.enter();
+        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        let call = &this.call;
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|data| call.follow(data)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
