@@ -1,7 +1,7 @@
 //! How our services fail: each status carries exactly one `google.rpc.ErrorInfo` with a reason of
 //! `zeroshare.errors.v1`.
 
-use std::{collections::BTreeMap, fmt::Display, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, mem, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -38,16 +38,12 @@ pub fn malformed_field(error: &FieldError) -> Status {
 }
 
 /// Adds when the caller may come back.
-pub fn with_retry(status: Status, after: Duration) -> Status {
+pub fn with_retry(mut status: Status, after: Duration) -> Status {
     let mut details = status.get_error_details();
     details.set_retry_info(Some(after));
-    let message = status.message().to_owned();
-    Status::with_error_details_and_metadata(
-        status.code(),
-        message,
-        details,
-        status.metadata().clone(),
-    )
+    let (code, message) = (status.code(), status.message().to_owned());
+    let metadata = mem::take(status.metadata_mut());
+    Status::with_error_details_and_metadata(code, message, details, metadata)
 }
 
 /// Why a call failed; `None` when one of our services did not say so, or one newer than this.

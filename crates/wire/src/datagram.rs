@@ -30,7 +30,7 @@ mod trace;
 
 pub use bloom::{Bloom, MAX_FILTER_BYTES, MAX_FILTERS, TAGS_PER_FILTER};
 pub use body::{
-    Alive, Answer, Body, Datagram, Echo, Holding, HoldingState, FilterPart, MAX_ASKED,
+    Alive, Answer, Body, Datagram, Echo, FilterPart, Holding, HoldingState, MAX_ASKED,
     MAX_EXCLUDED, MAX_PEERS, MAX_ROUND, MAX_SPREAD, MAX_TTL, NodeAddress, Peers, PeersRequest,
     Query,
 };

@@ -47,3 +47,47 @@ pub fn store_address(address: SocketAddr) -> StoreAddress {
         interface_index,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive_the_wire_with_their_interface() {
+        for text in ["10.0.0.1:1", "[fe80::1%7]:38339", "[2001:db8::1]:2"] {
+            let address: SocketAddr = text.parse().unwrap();
+            assert_eq!(
+                socket_address("address", &store_address(address)),
+                Ok(address)
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_called_are_refused() {
+        let good = store_address("[fe80::1%7]:38339".parse().unwrap());
+        for bad in [
+            StoreAddress {
+                interface_index: 0,
+                ..good.clone()
+            },
+            StoreAddress {
+                port: 0,
+                ..good.clone()
+            },
+            StoreAddress {
+                port: 65_536,
+                ..good.clone()
+            },
+            StoreAddress {
+                address: vec![0; 16].into(),
+                ..good
+            },
+        ] {
+            assert_eq!(
+                socket_address("address", &bad).unwrap_err().field,
+                "address"
+            );
+        }
+    }
+}

@@ -60,3 +60,42 @@ pub fn blob_ids(
 fn refused(field: &'static str, error: &impl Display) -> FieldError {
     FieldError::refused(field, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOB: &str = "blob:sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709";
+    const TREE: &str = "sha1new=da39a3ee5e6b4b0d3255bfef95601890afd80709";
+
+    fn ids(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    #[test]
+    fn lists_keep_their_order_and_lose_repetitions() {
+        let read = content_ids("content_ids", &ids(&[TREE, BLOB, TREE]), 3).unwrap();
+        let read: Vec<_> = read.iter().map(ToString::to_string).collect();
+        assert_eq!(read, [TREE, BLOB]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_of_the_field() {
+        for (texts, most) in [(&[][..], 1), (&[TREE, BLOB], 1), (&["sha256:x"], 1)] {
+            let error = content_ids("content_ids", &ids(texts), most).unwrap_err();
+            assert_eq!(error.field, "content_ids");
+        }
+        assert_eq!(tree_id("tree_id", BLOB).unwrap_err().field, "tree_id");
+        assert_eq!(
+            blob_ids("blob_ids", &ids(&[TREE]), 1).unwrap_err().field,
+            "blob_ids"
+        );
+        assert_eq!(
+            blob_ids("blob_ids", &ids(&[BLOB, BLOB]), 1)
+                .unwrap_err()
+                .field,
+            "blob_ids"
+        );
+        assert_eq!(blob_ids("blob_ids", &[], 1), Ok(vec![]));
+    }
+}

@@ -202,3 +202,93 @@ fn accepted(encodings: &[i32]) -> Result<Vec<Encoding>, FieldError> {
         .filter_map(|&encoding| Encoding::from_wire("accept_encodings", encoding).ok());
     Ok(known.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pb::content::v1::PieceRange;
+
+    const BLOB: &str = "blob:sha1:da39a3ee5e6b4b0d3255bfef95601890afd80709";
+
+    fn request() -> ReadPiecesRequest {
+        ReadPiecesRequest {
+            content_id: BLOB.to_owned(),
+            ..ReadPiecesRequest::default()
+        }
+    }
+
+    fn span(first: u32, count: u32, skip_bytes: u64, limit_bytes: u64) -> PieceSpan {
+        PieceSpan {
+            first,
+            count,
+            skip_bytes,
+            limit_bytes,
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_survives_the_wire() {
+        let part = Span::Part {
+            piece: 9,
+            skip: 0,
+            limit: NonZeroU64::new(5),
+        };
+        for wanted in [
+            Wanted::Spans(vec![]),
+            Wanted::Spans(vec![Span::Pieces(7..9), part, Span::Pieces(0..1)]),
+            Wanted::Chosen {
+                at_most: 16,
+                have: vec![0..3, 5..6],
+            },
+            Wanted::AllIfAtMost(NonZeroU64::MIN),
+        ] {
+            let read = ReadPieces {
+                content: BLOB.parse().unwrap(),
+                wanted,
+                with_manifest: true,
+                recheck: true,
+                accepted: vec![Encoding::Zstd, Encoding::Raw],
+            };
+            assert_eq!(
+                ReadPieces::try_from(ReadPiecesRequest::from(&read)),
+                Ok(read)
+            );
+        }
+    }
+
+    #[test]
+    fn senseless_requests_are_refused_by_field() {
+        let with_spans = |spans| ReadPiecesRequest { spans, ..request() };
+        let no_id = ReadPiecesRequest::default();
+        let both = ReadPiecesRequest {
+            choose_at_most: 1,
+            ..with_spans(vec![span(0, 1, 0, 0)])
+        };
+        let have = ReadPiecesRequest {
+            choose_at_most: 1,
+            have: vec![PieceRange { first: 1, count: 0 }],
+            ..request()
+        };
+        for (request, field) in [
+            (no_id, "content_id"),
+            (both, "choose_at_most"),
+            (have, "have"),
+            (with_spans(vec![span(0, 0, 0, 0)]), "spans"),
+            (with_spans(vec![span(u32::MAX, 1, 0, 0)]), "spans"),
+            (with_spans(vec![span(0, 2, 1, 0)]), "spans"),
+            (with_spans(vec![span(0, 1, 0, 0); MAX_SPANS + 1]), "spans"),
+        ] {
+            assert_eq!(ReadPieces::try_from(request).unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn encodings_of_the_future_are_passed_over() {
+        let request = ReadPiecesRequest {
+            accept_encodings: vec![77, 2, 0],
+            ..request()
+        };
+        let accepted = ReadPieces::try_from(request).unwrap().accepted;
+        assert_eq!(accepted, [Encoding::Zstd]);
+    }
+}

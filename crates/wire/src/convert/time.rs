@@ -24,8 +24,13 @@ pub fn optional_duration(
     let Some(value) = value else {
         return Ok(None);
     };
-    let value = Duration::try_from(*value)
-        .map_err(|_| FieldError::refused(field, "not a duration from 0 up"))?;
+    // By hand: prost's own conversion overflows on the least number of seconds.
+    let (Ok(seconds), Ok(nanos @ ..=999_999_999)) =
+        (u64::try_from(value.seconds), u32::try_from(value.nanos))
+    else {
+        return Err(FieldError::refused(field, "not a duration from 0 up"));
+    };
+    let value = Duration::new(seconds, nanos);
     if value > most {
         let why = format!("{value:?} is longer than {most:?}");
         return Err(FieldError::refused(field, why));
@@ -75,5 +80,68 @@ pub fn to_stamp(seconds: i64, nanos: u32) -> Timestamp {
     Timestamp {
         seconds,
         nanos: i32::try_from(nanos).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    #[test]
+    fn durations_survive_the_wire() {
+        for sent in [Duration::ZERO, Duration::from_millis(1500), DAY] {
+            assert_eq!(duration("wait", Some(&to_duration(sent)), DAY), Ok(sent));
+        }
+        assert_eq!(optional_duration("wait", None, DAY), Ok(None));
+    }
+
+    #[test]
+    fn durations_out_of_bounds_are_refused() {
+        let duration_of = |seconds, nanos| prost_types::Duration { seconds, nanos };
+        for sent in [
+            None,
+            Some(duration_of(-1, 0)),
+            Some(duration_of(0, -1)),
+            Some(duration_of(86_400, 1)),
+            Some(duration_of(i64::MAX, i32::MAX)),
+            Some(duration_of(i64::MIN, i32::MIN)),
+        ] {
+            let error = duration("wait", sent.as_ref(), DAY).unwrap_err();
+            assert_eq!(error.field, "wait");
+        }
+    }
+
+    #[test]
+    fn times_of_files_survive_the_wire_before_1970_too() {
+        for sent in [(-1, 999_999_999), (0, 0), (i64::MAX, 1)] {
+            let stamped = to_stamp(sent.0, sent.1);
+            assert_eq!(stamp("modify_time", Some(&stamped)), Ok(sent));
+        }
+        let late = SystemTime::UNIX_EPOCH + Duration::new(1, 5);
+        let sent = from_system_time(late);
+        assert_eq!(optional_system_time("time", Some(&sent)), Ok(Some(late)));
+    }
+
+    #[test]
+    fn times_that_are_none_are_refused() {
+        for nanos in [-1, 1_000_000_000] {
+            let sent = Timestamp { seconds: 0, nanos };
+            assert!(stamp("modify_time", Some(&sent)).is_err());
+            assert!(optional_system_time("time", Some(&sent)).is_err());
+        }
+        assert!(stamp("modify_time", None).is_err());
+    }
+
+    #[test]
+    fn moments_at_the_ends_of_time_are_read_or_refused() {
+        for seconds in [i64::MIN, i64::MIN + 1, i64::MAX] {
+            let sent = to_stamp(seconds, 999_999_999);
+            match optional_system_time("time", Some(&sent)) {
+                Ok(read) => assert_eq!(read.map(from_system_time), Some(sent)),
+                Err(error) => assert_eq!(error.field, "time"),
+            }
+        }
     }
 }

@@ -211,10 +211,7 @@ fn query(query: pb::Query) -> Result<Query, FieldError> {
     let spread = within("spread_milliseconds", query.spread_milliseconds, 0, most)?;
     Ok(Query {
         nonce: query.nonce,
-        tags: some(
-            "tags",
-            query.tags.into_iter().map(Tag::from_bits).collect(),
-        )?,
+        tags: some("tags", query.tags.into_iter().map(Tag::from_bits).collect())?,
         day: Day::from_number(query.key_epoch),
         enough: within("enough", query.enough, 1, u64::from(u8::MAX))?,
         spread: Duration::from_millis(spread),

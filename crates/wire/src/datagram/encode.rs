@@ -69,9 +69,7 @@ fn longest_reply(body: &Body) -> usize {
     match body {
         Body::Alive(_) => MIN_BEACON_BYTES,
         Body::Echo(echo) if !echo.reply => MIN_BEACON_BYTES,
-        Body::Query(query) => {
-            MIN_QUERY_BYTES.max(ANSWER_BYTES + HOLDING_BYTES * query.tags.len())
-        }
+        Body::Query(query) => MIN_QUERY_BYTES.max(ANSWER_BYTES + HOLDING_BYTES * query.tags.len()),
         Body::PeersRequest(_) => MAX_DATAGRAM_BYTES,
         Body::Leaving | Body::Answer(_) | Body::Peers(_) | Body::Echo(_) => 0,
     }
@@ -97,9 +95,8 @@ fn serialise(datagram: &Datagram) -> Vec<u8> {
         sequence: datagram.sequence,
         store_port: datagram.store_port.into(),
         unicast_port: datagram.unicast_port.into(),
-        trace_context: trace.map_or_else(Bytes::new, |trace| {
-            Bytes::copy_from_slice(trace.as_bytes())
-        }),
+        trace_context: trace
+            .map_or_else(Bytes::new, |trace| Bytes::copy_from_slice(trace.as_bytes())),
         body: Some(body(&datagram.body)),
     }
     .encode_to_vec()
@@ -117,9 +114,9 @@ fn body(body: &Body) -> pb::datagram::Body {
         }),
         Body::PeersRequest(request) => Sent::PeersRequest(pb::PeersRequest {
             nonce: request.nonce,
-            after: request.after.map_or_else(Bytes::new, |after| {
-                Bytes::copy_from_slice(after.as_bytes())
-            }),
+            after: request
+                .after
+                .map_or_else(Bytes::new, |after| Bytes::copy_from_slice(after.as_bytes())),
         }),
         Body::Peers(peers) => Sent::Peers(pb::Peers {
             nonce: peers.nonce,

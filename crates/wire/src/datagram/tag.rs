@@ -78,8 +78,9 @@ impl DayKey {
 
     /// Names content.
     pub fn tag(&self, content: &ContentId) -> Tag {
-        let [a, b, c, d, e, f, g, h, ..] = hmac(&self.key, &content.tag_input());
-        Tag(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+        let mut first = [0; 8];
+        first.copy_from_slice(&hmac(&self.key, &content.tag_input())[..8]);
+        Tag(u64::from_be_bytes(first))
     }
 }
 
