@@ -1,0 +1,210 @@
+//! Answering who looks for what this node holds.
+//!
+//! On a large network many could answer: each waits for a random time, and stays silent when it heard enough others
+//! first, from different addresses. Strangers are answered to everybody's hearing, never by unicast, so that nobody can
+//! have answers sent to somebody else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use zeroshare_wire::{
+    AtMost,
+    datagram::{Answer, Body, Holding, HoldingState, Query, TraceContext},
+};
+
+use crate::{
+    chance::{between, thinning_delay},
+    drops::DropReason,
+    event::{Asked, Destination, Event},
+    machine::Membership,
+    peers::Heard,
+    place::Place,
+    rates::Speech,
+    settings::Presence,
+    surroundings::Road,
+};
+
+/// Answers that wait for their time: as many as there are questions within the longest spread on a busy LAN.
+const MOST_WAITING: usize = 1_024;
+
+/// No asker gets more answers than this out of those who listen to each other.
+const MOST_ENOUGH: u8 = 8;
+
+/// Answers are spread over no more than this, whatever the asker wants.
+const LONGEST_SPREAD: Duration = Duration::from_millis(300);
+
+/// In a round, so many holders answer the first question, twice as many each later one.
+const FIRST_ROUND_ANSWERS: f64 = 16.0;
+
+/// The answers that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    waiting: BTreeMap<u64, Waiting>,
+    due: BTreeSet<(Instant, u64)>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    due: Instant,
+    destination: Destination,
+    answer: Answer,
+    trace: Option<TraceContext>,
+    /// Stop once so many others answered; `None`: in a round nobody listens.
+    enough: Option<u8>,
+    heard: BTreeSet<Place>,
+}
+
+impl Answers {
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Takes in that somebody answered.
+    pub(crate) fn hear(&mut self, nonce: u64, source: Place) {
+        let Some(waiting) = self.waiting.get_mut(&nonce) else {
+            return;
+        };
+        let Some(enough) = waiting.enough else {
+            return;
+        };
+        waiting.heard.insert(source);
+        if waiting.heard.len() >= usize::from(enough) {
+            self.remove(nonce);
+        }
+    }
+
+    fn insert(&mut self, waiting: Waiting) -> Result<(), DropReason> {
+        if self.waiting.len() >= MOST_WAITING {
+            return Err(DropReason::TableFull);
+        }
+        let nonce = waiting.answer.nonce;
+        self.due.insert((waiting.due, nonce));
+        self.waiting.insert(nonce, waiting);
+        Ok(())
+    }
+
+    fn remove(&mut self, nonce: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&nonce)?;
+        self.due.remove(&(waiting.due, nonce));
+        Some(waiting)
+    }
+}
+
+impl Membership {
+    pub(crate) fn handle_query(
+        &mut self,
+        now: Instant,
+        heard: &Heard,
+        query: Query,
+        trace: Option<TraceContext>,
+    ) -> Result<(), DropReason> {
+        if !self.holdings.day().accepts(query.day) {
+            return Err(DropReason::OtherDay);
+        }
+        // Never by its order: a question counts unless this very one was heard already.
+        if !self.questions.note(now, query.nonce) {
+            return Err(DropReason::Duplicate);
+        }
+        let excused = query.exclude.contains(&self.identity.node.first_half());
+        if self.presence == Presence::Hidden || excused {
+            return Ok(());
+        }
+        let answer = self.answer_to(heard, &query, trace);
+        if answer.holdings.is_empty() {
+            return Ok(());
+        }
+        let destination = self.answer_by(heard);
+        let Some(delay) = self.answer_delay(destination, &query) else {
+            return Ok(());
+        };
+        self.answers.insert(Waiting {
+            due: now + delay,
+            destination,
+            answer,
+            trace,
+            enough: (query.round == 0).then_some(query.enough.min(MOST_ENOUGH)),
+            heard: BTreeSet::new(),
+        })?;
+        self.speak_answers(now);
+        Ok(())
+    }
+
+    fn answer_to(&mut self, heard: &Heard, query: &Query, trace: Option<TraceContext>) -> Answer {
+        let held = |tag: &_| Some((*tag, self.holdings.find(query.day, *tag)?));
+        let held: Vec<_> = query.tags.iter().filter_map(held).collect();
+        if !held.is_empty() {
+            self.say(Event::Asked(Box::new(Asked {
+                source: heard.source,
+                node: heard.key.0,
+                contents: held.iter().map(|(_, (content, _))| *content).collect(),
+                trace,
+            })));
+        }
+        let holdings = held.into_iter().map(|(tag, (_, part))| Holding {
+            tag,
+            part,
+            state: HoldingState::Held,
+        });
+        Answer {
+            nonce: query.nonce,
+            holdings: AtMost::first(holdings),
+        }
+    }
+
+    /// By which way to answer.
+    ///
+    /// By unicast to whoever asked by unicast, and on small networks to an asker that echoed; else to everybody.
+    fn answer_by(&self, heard: &Heard) -> Destination {
+        let echoed = self.peers.get(&heard.key).filter(|entry| entry.is_proven());
+        let unicast: Option<SocketAddr> = match (heard.road, echoed) {
+            (Road::Unicast, _) => Some(heard.source),
+            (_, Some(entry)) if self.spread().is_zero() && entry.unicast_port() != 0 => {
+                Some(heard.key.1.port(entry.unicast_port()))
+            }
+            (_, Some(_) | None) => None,
+        };
+        match (unicast, heard.interface) {
+            (Some(address), _) => Destination::One(address),
+            (None, Some(interface)) => Destination::Everybody {
+                interface,
+                road: heard.road,
+            },
+            (None, None) => Destination::One(heard.source),
+        }
+    }
+
+    /// When to answer; `None`: not at all, because others do.
+    fn answer_delay(&mut self, destination: Destination, query: &Query) -> Option<Duration> {
+        if matches!(destination, Destination::One(_)) {
+            return Some(Duration::ZERO);
+        }
+        let nodes = self.estimate().max(query.known_nodes);
+        let spread = self.spread().max(query.spread).min(LONGEST_SPREAD);
+        if query.round == 0 {
+            return Some(thinning_delay(&mut self.rng, spread, nodes));
+        }
+        let answers = FIRST_ROUND_ANSWERS * 2_f64.powi(i32::from(query.round));
+        let chosen = self.rng.f64() * f64::from(nodes) < answers;
+        chosen.then(|| between(&mut self.rng, Duration::ZERO, spread))
+    }
+
+    /// Gives the answers whose time has come.
+    pub(crate) fn speak_answers(&mut self, now: Instant) {
+        while let Some(&(at, nonce)) = self.answers.due.first() {
+            if at > now {
+                return;
+            }
+            let Some(waiting) = self.answers.remove(nonce) else {
+                self.answers.due.pop_first();
+                continue;
+            };
+            let payload = self
+                .identity
+                .say(Body::Answer(waiting.answer), waiting.trace);
+            self.send(now, waiting.destination, Speech::Reply, payload);
+        }
+    }
+}

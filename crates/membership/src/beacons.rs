@@ -1,0 +1,444 @@
+//! Saying that this node lives, and hearing that others do.
+//!
+//! The interval stretches with the number of nodes, so that all of them together say about [`LAN_BYTES_PER_SECOND`].
+//! While the network is small, beacons carry filters over what is held, and newcomers get them at once by unicast.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use zeroshare_wire::datagram::{Alive, Body, FilterPart, verify_origin};
+
+use crate::{
+    chance::between,
+    drops::DropReason,
+    event::{Destination, Event},
+    machine::Membership,
+    peers::{Heard, Order, PeerKey},
+    rates::Speech,
+    settings::Presence,
+};
+
+/// What the beacons of all nodes on a LAN come to.
+const LAN_BYTES_PER_SECOND: u64 = 1_000;
+
+/// Alone, a node says on every road that it lives; it costs little and nobody is in a hurry: newcomers ask.
+const INTERVAL_ALONE: Duration = Duration::from_secs(60);
+
+/// In company it says so no more often than this.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A beacon in two hours is what ten thousand nodes with filters would come to.
+const LONGEST_INTERVAL: Duration = Duration::from_hours(2);
+
+/// After how many lost beacons a node is forgotten, and a little.
+const LIVES: f64 = 3.5;
+
+/// The first beacon comes within this time.
+const ARRIVAL_SPREAD: Duration = Duration::from_millis(50);
+
+/// Each other node that is heard arriving puts it off by up to this.
+const ARRIVAL_STEP: Duration = Duration::from_millis(20);
+
+/// … but in all by no more than this.
+const LONGEST_ARRIVAL: Duration = Duration::from_secs(2);
+
+/// Beacons about new holdings wait for more of them, and keep this distance.
+const CHANGE_DELAY: Duration = Duration::from_secs(1);
+const CHANGE_DISTANCE: Duration = Duration::from_secs(10);
+
+/// Up to so many nodes beacons carry filters.
+const SMALL_NETWORK: usize = 100;
+
+/// For each node known, a greeting may come later by this: a newcomer is greeted by all of them.
+const GREETING_STEP: Duration = Duration::from_millis(2);
+
+/// Greetings that wait.
+const MOST_GREETINGS: usize = 256;
+
+/// Peers to which beacons go by unicast because no road to everybody reaches them.
+const MOST_UNICAST_ONLY: usize = 64;
+
+/// Doubt about a peer has its store tried no more often than this.
+const PROBE_PAUSE: Duration = Duration::from_secs(30);
+
+/// Which roads to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Those by which the known peers are heard.
+    Heard,
+    /// All that there are.
+    EveryRoad,
+}
+
+/// When to speak.
+#[derive(Debug, Default)]
+pub(crate) struct Beacons {
+    /// The next beacon to everybody; `None` until there is somewhere to say it.
+    regular: Option<Instant>,
+    last: Option<Instant>,
+    /// The interval that followed from the last one.
+    interval: Option<Duration>,
+    /// The first beacon on new interfaces.
+    arrival: Option<Arrival>,
+    greetings: BTreeMap<PeerKey, Instant>,
+}
+
+#[derive(Debug)]
+struct Arrival {
+    at: Instant,
+    latest: Instant,
+    interfaces: BTreeSet<u32>,
+}
+
+impl Beacons {
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let arrival = self.arrival.as_ref().map(|arrival| arrival.at);
+        let greeting = self.greetings.values().min().copied();
+        [self.regular, arrival, greeting]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+impl Membership {
+    /// Plans the first beacon on interfaces that came up or changed.
+    pub(crate) fn announce_soon(&mut self, now: Instant, interfaces: &[u32]) {
+        if self.presence == Presence::Hidden || interfaces.is_empty() {
+            return;
+        }
+        let at = now + between(&mut self.rng, Duration::ZERO, ARRIVAL_SPREAD);
+        let arrival = self.beacons.arrival.get_or_insert_with(|| Arrival {
+            at,
+            latest: now + LONGEST_ARRIVAL,
+            interfaces: BTreeSet::new(),
+        });
+        arrival.interfaces.extend(interfaces);
+        self.plan_regular(now, INTERVAL_ALONE);
+    }
+
+    /// Plans a beacon because it would say something new.
+    pub(crate) fn announce_change(&mut self, now: Instant) {
+        let Some(regular) = self.beacons.regular else {
+            return;
+        };
+        let distance = self.beacons.last.map_or(now, |last| last + CHANGE_DISTANCE);
+        let at = distance.max(now + between(&mut self.rng, CHANGE_DELAY, CHANGE_DELAY * 2));
+        self.beacons.regular = Some(regular.min(at));
+    }
+
+    fn plan_regular(&mut self, now: Instant, interval: Duration) {
+        let at = now + between(&mut self.rng, interval * 3 / 4, interval * 5 / 4);
+        self.beacons.regular = Some(
+            self.beacons
+                .regular
+                .filter(|at| *at > now)
+                .map_or(at, |old| old.min(at)),
+        );
+    }
+
+    /// Says that this node lives, where that is due.
+    pub(crate) fn speak_beacons(&mut self, now: Instant) {
+        if let Some(arrival) = self.beacons.arrival.take_if(|arrival| arrival.at <= now) {
+            self.beacon(now, |index| arrival.interfaces.contains(&index));
+        }
+        if self.beacons.regular.is_some_and(|at| at <= now) {
+            let bytes = self.beacon(now, |_| true);
+            let nodes = u64::from(self.estimate()) + 1;
+            let fair = Duration::from_millis(nodes * bytes * 1_000 / LAN_BYTES_PER_SECOND);
+            let interval = fair.clamp(self.shortest_interval(), LONGEST_INTERVAL);
+            self.beacons.interval = Some(interval);
+            self.plan_regular(now, interval);
+        }
+    }
+
+    /// Says on some interfaces that this node lives, and how many bytes that came to.
+    fn beacon(&mut self, now: Instant, speaks_on: impl Fn(u32) -> bool) -> u64 {
+        self.beacons.last = Some(now);
+        let mut destinations = self.everybody(now, Reach::Heard);
+        destinations.retain(|destination| match destination {
+            Destination::Everybody { interface, .. } => speaks_on(*interface),
+            Destination::One(_) => true,
+        });
+        let mut bytes = 0;
+        for payload in self.alive() {
+            bytes += (payload.len() * destinations.len()) as u64;
+            for destination in &destinations {
+                self.send(now, *destination, Speech::Own, payload.clone());
+            }
+        }
+        bytes
+    }
+
+    /// One beacon, or as many as filters are needed.
+    fn alive(&mut self) -> Vec<Vec<u8>> {
+        let parts: Vec<Option<FilterPart>> = if self.peers.known() <= SMALL_NETWORK {
+            self.holdings.summary().into_iter().map(Some).collect()
+        } else {
+            vec![None]
+        };
+        let interval = self
+            .beacons
+            .interval
+            .unwrap_or(INTERVAL_ALONE)
+            .max(INTERVAL_ALONE);
+        let (ttl, known_nodes) = (interval.mul_f64(LIVES), self.estimate());
+        let say = |filter| {
+            let body = Body::Alive(Alive {
+                ttl,
+                known_nodes,
+                filter,
+            });
+            self.identity.say(body, None)
+        };
+        parts.into_iter().map(say).collect()
+    }
+
+    fn shortest_interval(&self) -> Duration {
+        if self.peers.proven() == 0 {
+            INTERVAL_ALONE
+        } else {
+            SHORTEST_INTERVAL
+        }
+    }
+
+    /// How many other nodes there are.
+    ///
+    /// What peers say of it counts up to four times what this node sees itself: they may hear more, or lie.
+    pub(crate) fn estimate(&self) -> u32 {
+        let known = u32::try_from(self.peers.known()).unwrap_or(u32::MAX);
+        let entries = self.peers.iter().filter(|(_, entry)| entry.is_proven());
+        let claimed = entries
+            .map(|(_, entry)| entry.claims_known)
+            .max()
+            .unwrap_or(0);
+        known.max(claimed.min(known.saturating_mul(4)))
+    }
+
+    /// Where to send so that everybody hears it, in order.
+    pub(crate) fn everybody(&self, now: Instant, reach: Reach) -> Vec<Destination> {
+        let needed = match reach {
+            Reach::Heard => self.peers.needed_roads(now),
+            Reach::EveryRoad => BTreeSet::new(),
+        };
+        let mut destinations = Vec::new();
+        for interface in self.surroundings.interfaces() {
+            let roads = interface.roads_in_use(&needed).into_iter();
+            destinations.extend(roads.map(|road| Destination::Everybody {
+                interface: interface.index,
+                road,
+            }));
+        }
+        let unicast = self
+            .unicast_only(now)
+            .map(|(_, address)| Destination::One(address));
+        destinations.extend(unicast.take(MOST_UNICAST_ONLY));
+        destinations
+    }
+
+    /// Peers that no road to everybody reaches, and where they take unicast.
+    pub(crate) fn unicast_only(&self, now: Instant) -> impl Iterator<Item = (PeerKey, SocketAddr)> {
+        self.peers
+            .iter()
+            .filter(move |(_, entry)| entry.is_proven() && entry.first_road(now).is_none())
+            .filter(|(_, entry)| entry.unicast_port() != 0)
+            .map(|(key, entry)| (*key, key.1.port(entry.unicast_port())))
+    }
+
+    pub(crate) fn handle_alive(
+        &mut self,
+        now: Instant,
+        heard: &Heard,
+        alive: Alive,
+    ) -> Result<(), DropReason> {
+        if self.peers.get(&heard.key).is_none() {
+            self.peers
+                .add(now, heard)
+                .map_err(|_| DropReason::TableFull)?;
+            self.make_way(now);
+            self.doubt_namesakes(now, heard);
+        } else {
+            self.check_order(now, heard, alive.filter.as_ref())?;
+        }
+        self.peers.hear(now, heard, alive.ttl);
+        let ports_changed = self.peers.get_mut(&heard.key).is_some_and(|entry| {
+            entry.claims_known = alive.known_nodes;
+            (entry.store_port(), entry.unicast_port()) != (heard.store_port, heard.unicast_port)
+        });
+        if ports_changed {
+            self.reprove(now, heard);
+        }
+        let filtered = alive
+            .filter
+            .map_or(Ok(()), |part| self.take_filter(heard, part));
+        self.prove_ahead(now, &heard.key);
+        filtered
+    }
+
+    fn check_order(
+        &mut self,
+        now: Instant,
+        heard: &Heard,
+        part: Option<&FilterPart>,
+    ) -> Result<(), DropReason> {
+        let order = self
+            .peers
+            .get(&heard.key)
+            .map(|entry| entry.order_of(heard.run, part));
+        match order {
+            Some(Order::Repeated) => Err(DropReason::Duplicate),
+            Some(Order::Surprising) => {
+                self.reprove(now, heard);
+                Err(DropReason::OutOfOrder)
+            }
+            Some(Order::Next) | None => Ok(()),
+        }
+    }
+
+    fn take_filter(&mut self, heard: &Heard, part: FilterPart) -> Result<(), DropReason> {
+        if part.bloom.is_overfull() {
+            return Err(DropReason::OverfullFilter);
+        }
+        if !self.holdings.day().accepts(part.day) {
+            return Err(DropReason::OtherDay);
+        }
+        self.peers.take_filter(&heard.key, heard.run.sequence, part);
+        Ok(())
+    }
+
+    /// Others are arriving too: this node's own arrival waits.
+    fn make_way(&mut self, now: Instant) {
+        let step = between(&mut self.rng, Duration::ZERO, ARRIVAL_STEP);
+        if let Some(arrival) = &mut self.beacons.arrival {
+            arrival.at = (arrival.at.max(now) + step).min(arrival.latest);
+        }
+    }
+
+    /// The same id was heard at another address in another run: one of them may be wrong, or the node moved.
+    fn doubt_namesakes(&mut self, now: Instant, heard: &Heard) {
+        let others: Vec<PeerKey> = self
+            .peers
+            .of_id(heard.key.0)
+            .filter(|(key, entry)| {
+                *key != heard.key && entry.run().incarnation != heard.run.incarnation
+            })
+            .map(|(key, _)| key)
+            .collect();
+        for key in others {
+            self.doubt(now, &key);
+        }
+    }
+
+    pub(crate) fn handle_leaving(
+        &mut self,
+        now: Instant,
+        heard: &Heard,
+        bytes: &[u8],
+    ) -> Result<(), DropReason> {
+        let node = heard.key.0;
+        let same_run: Vec<PeerKey> = self
+            .peers
+            .of_id(node)
+            .filter(|(_, entry)| entry.run().incarnation == heard.run.incarnation)
+            .map(|(key, _)| key)
+            .collect();
+        if same_run.is_empty() {
+            return Err(DropReason::Unsolicited);
+        }
+        if self.signatures.take(now) {
+            let signed = verify_origin(bytes, node).map_err(|_| DropReason::WrongSignature)?;
+            if signed.is_some() {
+                // The node said so itself, of this very run: a replay finds nothing to remove later.
+                for key in same_run {
+                    self.forget(&key);
+                }
+                return Ok(());
+            }
+        }
+        self.doubt(now, &heard.key);
+        Ok(())
+    }
+
+    /// Lowers a peer's rank for hearsay, and has it checked.
+    fn doubt(&mut self, now: Instant, key: &PeerKey) {
+        let Some(entry) = self.peers.get_mut(key) else {
+            return;
+        };
+        entry.doubted = true;
+        let recently = |at: Instant| now.saturating_duration_since(at) < PROBE_PAUSE;
+        if !entry.is_proven() || entry.probed_at.is_some_and(recently) {
+            return;
+        }
+        entry.probed_at = Some(now);
+        let port = entry.store_port();
+        if port != 0 {
+            self.say(Event::Probe(key.1.port(port)));
+        }
+        self.prove_now(now, key);
+    }
+
+    /// Plans to tell a peer that just echoed what is held here, once for each of its runs.
+    pub(crate) fn greet_soon(&mut self, now: Instant, key: &PeerKey) {
+        let known = self.peers.known();
+        let is_small = known <= SMALL_NETWORK && self.beacons.greetings.len() < MOST_GREETINGS;
+        if self.presence == Presence::Hidden || !is_small {
+            return;
+        }
+        let Some(entry) = self.peers.get_mut(key) else {
+            return;
+        };
+        if entry.unicast_port() != 0
+            && entry.greeted.replace(entry.run().incarnation) != Some(entry.run().incarnation)
+        {
+            let known = u32::try_from(known).unwrap_or(u32::MAX);
+            let delay = between(&mut self.rng, Duration::ZERO, GREETING_STEP * known);
+            self.beacons.greetings.insert(*key, now + delay);
+        }
+    }
+
+    /// Tells newcomers what is held here, where that is due.
+    pub(crate) fn greet(&mut self, now: Instant) {
+        let due: Vec<PeerKey> = self
+            .beacons
+            .greetings
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in due {
+            self.beacons.greetings.remove(&key);
+            let port = self
+                .peers
+                .get(&key)
+                .filter(|entry| entry.is_proven())
+                .map(|entry| entry.unicast_port());
+            let Some(port) = port else {
+                continue;
+            };
+            for payload in self.alive() {
+                self.send(
+                    now,
+                    Destination::One(key.1.port(port)),
+                    Speech::Own,
+                    payload,
+                );
+            }
+        }
+    }
+
+    /// Says that this node goes. Signed, so that others may believe it.
+    pub fn leave(&mut self, now: Instant) {
+        if self.presence == Presence::Hidden {
+            return;
+        }
+        self.beacons = Beacons::default();
+        let destinations = self.everybody(now, Reach::Heard);
+        let payload = self.identity.say(Body::Leaving, None);
+        for destination in destinations {
+            self.send(now, destination, Speech::Own, payload.clone());
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Proof that an address receives what is sent to it.
+//!
+//! Only such an address is ever told to anybody: spoofed speech cannot make this machine connect to a stranger. What
+//! an echo says of ports and run is believed over all hearsay, because its number came from nobody but the peer.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use zeroshare_wire::datagram::{Body, Echo};
+
+use crate::{
+    drops::DropReason,
+    event::{Destination, Event},
+    machine::Membership,
+    peers::{Heard, PeerKey},
+    place::Place,
+    rates::Speech,
+    settings::Presence,
+};
+
+/// Questions without a reply yet.
+const MOST_ASKED: usize = 1_024;
+
+/// Questions to one address at a time: the ids that one address may have.
+const MOST_ASKED_OF_A_PLACE: usize = 4;
+
+/// The first repetition comes after this; each later one takes twice as long.
+const FIRST_REPETITION: Duration = Duration::from_millis(40);
+
+/// With a fifth of all datagrams lost, one peer in a hundred stays silent over so many, and is asked again later.
+const TRIES: u32 = 5;
+
+/// While so many have no proof yet, each is asked once it is heard; later only whoever is needed.
+pub(crate) const ASKED_AHEAD: usize = 100;
+
+/// Somebody without proof is asked again after this, when heard.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Somebody whose beacons surprise is asked again after this.
+const ASK_SURPRISING_AGAIN: Duration = Duration::from_secs(2);
+
+/// The questions that wait for their echo.
+#[derive(Debug, Default)]
+pub(crate) struct Echoes {
+    asked: BTreeMap<u64, Asked>,
+    targets: BTreeMap<SocketAddr, u64>,
+    due: BTreeSet<(Instant, u64)>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    target: SocketAddr,
+    /// Whom it is about, unless only an address is known.
+    key: Option<PeerKey>,
+    tries: u32,
+    due: Instant,
+}
+
+impl Echoes {
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    fn has_room(&self, target: SocketAddr) -> bool {
+        let place = Place::of(target);
+        let at_place = self
+            .targets
+            .range(place.port(0)..=place.port(u16::MAX))
+            .count();
+        self.asked.len() < MOST_ASKED
+            && at_place < MOST_ASKED_OF_A_PLACE
+            && !self.targets.contains_key(&target)
+    }
+
+    fn insert(&mut self, nonce: u64, asked: Asked) {
+        self.due.insert((asked.due, nonce));
+        self.targets.insert(asked.target, nonce);
+        self.asked.insert(nonce, asked);
+    }
+
+    fn remove(&mut self, nonce: u64) -> Option<Asked> {
+        let asked = self.asked.remove(&nonce)?;
+        self.due.remove(&(asked.due, nonce));
+        self.targets.remove(&asked.target);
+        Some(asked)
+    }
+}
+
+impl Membership {
+    /// Asks a peer that was just heard for an echo, if that is wanted ahead of need.
+    pub(crate) fn prove_ahead(&mut self, now: Instant, key: &PeerKey) {
+        let Some(entry) = self.peers.get(key) else {
+            return;
+        };
+        if !entry.is_proven() && self.peers.proven() < ASKED_AHEAD {
+            self.ask_entry(now, key, ASK_AGAIN);
+        }
+    }
+
+    /// Asks a peer for an echo because it is needed now.
+    pub(crate) fn prove_now(&mut self, now: Instant, key: &PeerKey) {
+        self.ask_entry(now, key, Duration::ZERO);
+    }
+
+    /// Lets a peer say itself where it stands, because what came in its name does not fit.
+    ///
+    /// It is asked where it is known to be, and where the newcomer says that it is: silence at the second proves
+    /// nothing against it.
+    pub(crate) fn reprove(&mut self, now: Instant, heard: &Heard) {
+        self.ask_entry(now, &heard.key, ASK_SURPRISING_AGAIN);
+        let port = heard.unicast_port;
+        let is_other = |known: u16| known != port && port != 0;
+        if self
+            .peers
+            .get(&heard.key)
+            .is_some_and(|entry| is_other(entry.unicast_port()))
+        {
+            self.ask_echo(now, heard.key.1.port(port), Some(heard.key));
+        }
+    }
+
+    fn ask_entry(&mut self, now: Instant, key: &PeerKey, pause: Duration) {
+        let Some(entry) = self.peers.get_mut(key) else {
+            return;
+        };
+        let asked = entry.echo_asked_at;
+        let recently = asked.is_some_and(|at| now.saturating_duration_since(at) < pause);
+        if entry.unicast_port() == 0 || recently {
+            return;
+        }
+        let target = key.1.port(entry.unicast_port());
+        entry.echo_asked_at = Some(now);
+        self.ask_echo(now, target, Some(*key));
+    }
+
+    /// Asks whoever listens at an address for an echo.
+    pub(crate) fn ask_echo(&mut self, now: Instant, target: SocketAddr, key: Option<PeerKey>) {
+        if !self.surroundings.may_speak_with(&Place::of(target)) || !self.echoes.has_room(target) {
+            return;
+        }
+        let nonce = self.rng.u64(..);
+        self.echoes.insert(
+            nonce,
+            Asked {
+                target,
+                key,
+                tries: 1,
+                due: now + FIRST_REPETITION,
+            },
+        );
+        self.send_echo(now, target, nonce);
+    }
+
+    fn send_echo(&mut self, now: Instant, target: SocketAddr, nonce: u64) {
+        let reply = false;
+        let payload = self.identity.say(Body::Echo(Echo { nonce, reply }), None);
+        self.send(now, Destination::One(target), Speech::Own, payload);
+    }
+
+    /// Asks again where there was no echo yet, and gives up after the last try.
+    pub(crate) fn repeat_echoes(&mut self, now: Instant) {
+        while let Some(&(at, nonce)) = self.echoes.due.first() {
+            if at > now {
+                return;
+            }
+            let Some(mut asked) = self.echoes.remove(nonce) else {
+                self.echoes.due.pop_first();
+                continue;
+            };
+            if asked.tries >= TRIES {
+                self.stayed_silent(&asked);
+                continue;
+            }
+            asked.due = now + FIRST_REPETITION * 2_u32.pow(asked.tries);
+            asked.tries += 1;
+            let target = asked.target;
+            self.echoes.insert(nonce, asked);
+            self.send_echo(now, target, nonce);
+        }
+    }
+
+    fn stayed_silent(&mut self, asked: &Asked) {
+        let Some(key) = asked.key else {
+            return;
+        };
+        let port = self.peers.get(&key).map(|entry| entry.unicast_port());
+        if port == Some(asked.target.port()) && self.peers.disprove(&key) {
+            self.gone(&key, true);
+        }
+    }
+
+    pub(crate) fn handle_echo(
+        &mut self,
+        now: Instant,
+        heard: &Heard,
+        echo: Echo,
+        question_len: usize,
+    ) -> Result<(), DropReason> {
+        if echo.reply {
+            return self.take_echo(now, heard, echo.nonce);
+        }
+        if self.presence == Presence::Hidden {
+            return Err(DropReason::Unsolicited);
+        }
+        let reply = Body::Echo(Echo {
+            nonce: echo.nonce,
+            reply: true,
+        });
+        let payload = self.identity.say(reply, None);
+        if payload.len() > question_len {
+            return Err(DropReason::ReplyTooLong);
+        }
+        self.send(now, Destination::One(heard.source), Speech::Reply, payload);
+        Ok(())
+    }
+
+    fn take_echo(&mut self, now: Instant, heard: &Heard, nonce: u64) -> Result<(), DropReason> {
+        let at_place = |asked: &Asked| Place::of(asked.target) == heard.key.1;
+        if !self.echoes.asked.get(&nonce).is_some_and(at_place) {
+            return Err(DropReason::Unsolicited);
+        }
+        self.echoes.remove(nonce);
+        self.peers
+            .add(now, heard)
+            .map_err(|_| DropReason::TableFull)?;
+        if self.peers.prove(now, heard) {
+            self.say(Event::PeerUp(heard.key.0));
+        }
+        if let Some(entry) = self.peers.get_mut(&heard.key) {
+            entry.doubted = false;
+        }
+        self.found_proven(now, &heard.key);
+        self.greet_soon(now, &heard.key);
+        self.page_through(now, &heard.key);
+        Ok(())
+    }
+}

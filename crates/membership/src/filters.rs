@@ -1,0 +1,125 @@
+//! What a peer says that it holds, in sum.
+
+use std::collections::BTreeMap;
+
+use zeroshare_wire::datagram::{Bloom, Day, FilterPart, Tag};
+
+/// The filters of one peer's beacons.
+///
+/// Invariant: all parts are of one day and one count; the number of parts is at most that count.
+#[derive(Debug, Default)]
+pub(crate) struct PeerFilters {
+    day: Option<Day>,
+    count: u8,
+    parts: BTreeMap<u8, (u64, Bloom)>,
+}
+
+impl PeerFilters {
+    /// The sequence under which a part was last taken.
+    pub(crate) fn sequence_of(&self, index: u8) -> Option<u64> {
+        self.parts.get(&index).map(|(sequence, _)| *sequence)
+    }
+
+    /// Takes a part; those of another day or another count are void then.
+    pub(crate) fn take(&mut self, sequence: u64, part: FilterPart) {
+        if self.day != Some(part.day) || self.count != part.count {
+            self.parts.clear();
+            self.day = Some(part.day);
+            self.count = part.count;
+        }
+        self.parts.insert(part.index, (sequence, part.bloom));
+    }
+
+    /// Drops what was said under a sequence that the peer has not reached by its proven word.
+    pub(crate) fn drop_after(&mut self, sequence: u64) {
+        self.parts.retain(|_, (at, _)| *at <= sequence);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether content may be held, given its tag of a day.
+    pub(crate) fn may_hold(&self, tag_of: impl FnOnce(Day) -> Option<Tag>) -> bool {
+        let Some(tag) = self.day.and_then(tag_of) else {
+            return false;
+        };
+        self.parts.values().any(|(_, filter)| filter.contains(tag))
+    }
+
+    /// How much memory the filters take.
+    pub(crate) fn size_bytes(&self) -> usize {
+        self.parts
+            .values()
+            .map(|(_, filter)| filter.as_bytes().len())
+            .sum()
+    }
+
+    /// About how many ids are summed up; `None` until every part was heard.
+    pub(crate) fn held_ids(&self) -> Option<u32> {
+        (self.count > 0 && self.parts.len() == usize::from(self.count)).then(|| {
+            self.parts
+                .values()
+                .map(|(_, filter)| count_of(filter))
+                .sum()
+        })
+    }
+}
+
+/// From the part of the bits that is set: n = −(m / k) · ln(1 − fill), with k = 11.
+fn count_of(filter: &Bloom) -> u32 {
+    let bits = 8.0 * f64::from(u32::try_from(filter.as_bytes().len()).unwrap_or(u32::MAX));
+    let count = -(bits / 11.0) * (-filter.fill_ratio()).ln_1p();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "casts from floats saturate, and a count is not negative"
+    )]
+    let count = count.round() as u32;
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(day: u32, ids: u64) -> Vec<FilterPart> {
+        let filters = Bloom::summaries(
+            (0..ids).map(|bits| Tag::from_bits(bits.wrapping_mul(0x9e37_79b9_7f4a_7c15))),
+        );
+        let count = u8::try_from(filters.len()).unwrap();
+        (0..count)
+            .zip(filters)
+            .map(|(index, filter)| FilterPart {
+                day: Day::from_number(day),
+                index,
+                count,
+                bloom: filter,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_filter_in_several_beacons_is_put_together() {
+        let mut filters = PeerFilters::default();
+        let parts_of_today = parts(7, 900);
+        assert_eq!(parts_of_today.len(), 2);
+        filters.take(1, parts_of_today[0].clone());
+        assert_eq!(filters.held_ids(), None);
+        filters.take(2, parts_of_today[1].clone());
+        let held = filters.held_ids().unwrap();
+        assert!((870..=930).contains(&held), "{held}");
+        assert!(filters.may_hold(|day| (day.number() == 7).then(|| Tag::from_bits(0))));
+        assert!(!filters.may_hold(|_| None));
+        filters.take(3, parts(8, 1).remove(0));
+        assert_eq!(filters.held_ids(), Some(1), "another day's parts are void");
+    }
+
+    #[test]
+    fn what_was_said_under_a_sequence_never_reached_is_dropped() {
+        let mut filters = PeerFilters::default();
+        filters.take(5, parts(7, 3).remove(0));
+        filters.drop_after(4);
+        assert_eq!(filters.size_bytes(), 0);
+    }
+}

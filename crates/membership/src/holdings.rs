@@ -1,0 +1,148 @@
+//! What this node holds, under the names of the day.
+
+use std::collections::BTreeMap;
+
+use zeroshare_content::ContentId;
+use zeroshare_wire::datagram::{Bloom, Day, DayKey, FilterPart, GroupKey, Tag};
+
+/// A whole part, in 1/255.
+pub(crate) const WHOLE: u8 = u8::MAX;
+
+/// What this node offers to others.
+#[derive(Debug)]
+pub(crate) struct Holdings {
+    group: GroupKey,
+    day: Day,
+    held: BTreeMap<ContentId, u8>,
+    /// For the day before, this one and the one after.
+    tags: BTreeMap<Day, BTreeMap<Tag, ContentId>>,
+    /// Sums up what is held whole; made when first needed.
+    summaries: Option<Vec<Bloom>>,
+}
+
+impl Holdings {
+    pub(crate) fn new(group: GroupKey, day: Day) -> Self {
+        let mut holdings = Self {
+            group,
+            day,
+            held: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            summaries: None,
+        };
+        holdings.rename();
+        holdings
+    }
+
+    pub(crate) fn day(&self) -> Day {
+        self.day
+    }
+
+    /// Takes in that it is another day, and says whether it is.
+    pub(crate) fn set_day(&mut self, day: Day) -> bool {
+        let changed = self.day != day;
+        if changed {
+            self.day = day;
+            self.rename();
+        }
+        changed
+    }
+
+    /// Takes in how much of something is held, in 1/255; 0: it is not here any more. Says whether that is news.
+    pub(crate) fn set(&mut self, id: ContentId, part: u8) -> bool {
+        let before = match part {
+            0 => self.held.remove(&id),
+            part => self.held.insert(id, part),
+        };
+        if before.unwrap_or(0) == part {
+            return false;
+        }
+        for day in self.day.accepted() {
+            let tag = DayKey::new(day, &self.group).tag(&id);
+            let tags = self.tags.entry(day).or_default();
+            if part == 0 {
+                tags.remove(&tag);
+            } else {
+                tags.insert(tag, id);
+            }
+        }
+        self.summaries = None;
+        true
+    }
+
+    /// What is held under a tag, and how much of it.
+    pub(crate) fn find(&self, day: Day, tag: Tag) -> Option<(ContentId, u8)> {
+        let id = self.tags.get(&day)?.get(&tag)?;
+        self.held.get(id).map(|part| (*id, *part))
+    }
+
+    /// The filters over all that is held, in part or whole.
+    pub(crate) fn summary(&mut self) -> Vec<FilterPart> {
+        let (day, tags) = (self.day, &self.tags);
+        let filters = self.summaries.get_or_insert_with(|| {
+            let today = tags.get(&day).into_iter().flat_map(BTreeMap::keys);
+            Bloom::summaries(today.copied())
+        });
+        // At most MAX_FILTERS, which is a u8.
+        let count = u8::try_from(filters.len()).unwrap_or(u8::MAX);
+        (0..count)
+            .zip(filters.iter())
+            .map(|(index, filter)| FilterPart {
+                day,
+                index,
+                count,
+                bloom: filter.clone(),
+            })
+            .collect()
+    }
+
+    fn rename(&mut self) {
+        self.summaries = None;
+        self.tags = self
+            .day
+            .accepted()
+            .into_iter()
+            .map(|day| {
+                let key = DayKey::new(day, &self.group);
+                (day, self.held.keys().map(|id| (key.tag(id), *id)).collect())
+            })
+            .collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroshare_content::{BlobId, HashKind};
+
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_found_under_yesterdays_and_tomorrows_name_too() {
+        let group = GroupKey::none();
+        let id = ContentId::Blob(BlobId::of(HashKind::Sha256, b"a"));
+        let today = Day::from_number(20_000);
+        let mut holdings = Holdings::new(group.clone(), today);
+        assert!(holdings.set(id, WHOLE));
+        assert!(!holdings.set(id, WHOLE), "no news");
+        let found = |holdings: &Holdings, number| {
+            let day = Day::from_number(number);
+            holdings
+                .find(day, DayKey::new(day, &group).tag(&id))
+                .is_some()
+        };
+        for (number, is_found) in [
+            (19_998, false),
+            (19_999, true),
+            (20_000, true),
+            (20_001, true),
+        ] {
+            assert_eq!(found(&holdings, number), is_found, "{number}");
+        }
+        assert!(holdings.set_day(Day::from_number(20_001)));
+        assert!(found(&holdings, 20_002) && !found(&holdings, 19_999));
+        let tag = DayKey::new(Day::from_number(20_001), &group).tag(&id);
+        assert!(holdings.summary()[0].bloom.contains(tag));
+        assert!(holdings.set(id, 0));
+        assert!(!found(&holdings, 20_001));
+        assert!(!holdings.summary()[0].bloom.contains(tag));
+    }
+}

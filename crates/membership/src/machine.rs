@@ -1,0 +1,432 @@
+//! The machine: what comes in is checked here and handed to the file that has the rules for it.
+
+use std::{collections::VecDeque, net::SocketAddr, time::Instant};
+
+use zeroshare_content::ContentId;
+use zeroshare_wire::datagram::{Body, Datagram, DatagramError, Day, NodeId, decode};
+
+use crate::{
+    answers::Answers,
+    beacons::Beacons,
+    drops::{DropReason, Drops},
+    echoes::Echoes,
+    event::{Counters, Destination, Event, PeerView, Report, Transmit, Verdict},
+    holdings::Holdings,
+    identity::Identity,
+    lookups::Lookups,
+    nonces::SeenNonces,
+    paging::Paging,
+    peers::{Heard, PeerKey, PeerTable, Run},
+    place::Place,
+    rates::{Bucket, Budgets, Rate, Speech},
+    settings::{Memory, Presence, Settings},
+    standings::Standings,
+    surroundings::{Arrival, Interface, Surroundings},
+};
+
+/// Signatures checked: 50 µs each, so a flood of them takes at most 0.25 % of a core.
+const SIGNATURES: Rate = Rate {
+    per_second: 50,
+    burst: 50,
+};
+
+/// Where peers were asked by unicast is remembered over a restart for so many.
+const MOST_LEARNT: usize = 64;
+
+/// One node's view of the LAN, and what it says there.
+#[derive(Debug)]
+pub struct Membership {
+    pub(crate) identity: Identity,
+    pub(crate) presence: Presence,
+    pub(crate) surroundings: Surroundings,
+    pub(crate) peers: PeerTable,
+    pub(crate) holdings: Holdings,
+    pub(crate) beacons: Beacons,
+    pub(crate) echoes: Echoes,
+    pub(crate) lookups: Lookups,
+    pub(crate) answers: Answers,
+    pub(crate) paging: Paging,
+    pub(crate) standings: Standings,
+    pub(crate) questions: SeenNonces,
+    pub(crate) signatures: Bucket,
+    pub(crate) rng: fastrand::Rng,
+    budgets: Budgets,
+    drops: Drops,
+    received: u64,
+    sent: u64,
+    outbox: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+}
+
+impl Membership {
+    /// Makes a machine that is silent until it is told of interfaces or static peers.
+    pub fn new(now: Instant, settings: Settings, rng: fastrand::Rng) -> Self {
+        let mut standings = Standings::default();
+        standings.remember(now, &settings.memory.bans);
+        let mut paging = Paging::default();
+        paging.remember(settings.memory.learnt.into_iter().take(MOST_LEARNT));
+        Self {
+            holdings: Holdings::new(settings.group.clone(), settings.day),
+            identity: Identity::new(
+                settings.key,
+                settings.group,
+                settings.incarnation,
+                settings.unicast_port,
+            ),
+            presence: settings.presence,
+            surroundings: Surroundings::new(settings.allowed),
+            peers: PeerTable::default(),
+            beacons: Beacons::default(),
+            echoes: Echoes::default(),
+            lookups: Lookups::default(),
+            answers: Answers::default(),
+            paging,
+            standings,
+            questions: SeenNonces::default(),
+            signatures: Bucket::new(SIGNATURES),
+            rng,
+            budgets: Budgets::default(),
+            drops: Drops::default(),
+            received: 0,
+            sent: 0,
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// This node's id.
+    pub fn node_id(&self) -> NodeId {
+        self.identity.node
+    }
+
+    /// Takes in the interfaces in use; all of them, each time that something changed.
+    pub fn handle_interfaces(&mut self, now: Instant, interfaces: Vec<Interface>) {
+        let changed = self.surroundings.set_interfaces(interfaces);
+        let surroundings = &self.surroundings;
+        self.budgets
+            .retain(|index| surroundings.interfaces().any(|one| one.index == index));
+        self.announce_soon(now, &changed);
+        if !changed.is_empty() {
+            self.seek_learnt(now);
+        }
+    }
+
+    /// Takes in the static peers: all of them, each time that one of their names got another address.
+    pub fn handle_static_peers(&mut self, now: Instant, peers: &[SocketAddr]) {
+        let places = peers.iter().map(|peer| Place::of(*peer));
+        self.surroundings.set_static_peers(places);
+        self.seek_static(now, peers);
+    }
+
+    /// Takes in how much of something is held and offered, in 1/255; 0: nothing any more.
+    pub fn handle_holding(&mut self, now: Instant, content: ContentId, part: u8) {
+        if self.holdings.set(content, part) {
+            self.announce_change(now);
+        }
+    }
+
+    /// Takes in where the store listens; 0: nowhere.
+    pub fn handle_store_port(&mut self, now: Instant, port: u16) {
+        if self.identity.store_port != port {
+            self.identity.store_port = port;
+            self.announce_change(now);
+        }
+    }
+
+    /// Takes in what day it is; names on UDP change with it.
+    pub fn handle_day(&mut self, now: Instant, day: Day) {
+        if self.holdings.set_day(day) {
+            self.announce_change(now);
+        }
+    }
+
+    /// Takes in how a provider did.
+    pub fn handle_report(&mut self, now: Instant, report: &Report) {
+        self.standings.report(now, report);
+        if !matches!(report.verdict, Verdict::Gave(_)) {
+            self.look_further(now, report);
+        }
+    }
+
+    /// Takes in whether a store could be connected to, after [`Event::Probe`].
+    ///
+    /// This is what the machine saw itself, so it may remove.
+    pub fn handle_probe(&mut self, address: SocketAddr, reachable: bool) {
+        let place = Place::of(address);
+        let probed: Vec<PeerKey> = self
+            .peers
+            .iter()
+            .filter(|(key, entry)| key.1 == place && entry.store_port() == address.port())
+            .filter(|(_, entry)| entry.doubted)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in probed {
+            if !reachable {
+                self.forget(&key);
+            } else if let Some(entry) = self.peers.get_mut(&key) {
+                entry.doubted = false;
+            }
+        }
+    }
+
+    /// Takes in what somebody sent.
+    pub fn handle_datagram(&mut self, now: Instant, arrival: &Arrival, bytes: &[u8]) {
+        self.received = self.received.saturating_add(1);
+        if let Err(reason) = self.take_datagram(now, arrival, bytes) {
+            self.drops.count(reason);
+        }
+    }
+
+    fn take_datagram(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        bytes: &[u8],
+    ) -> Result<(), DropReason> {
+        let place = Place::of(arrival.source);
+        if !self.surroundings.ttl_is_right(arrival) {
+            return Err(DropReason::FarAway);
+        }
+        if !self.surroundings.may_speak_with(&place) {
+            return Err(DropReason::Stranger);
+        }
+        let datagram = decode(bytes, self.identity.group()).map_err(|error| drop_reason(&error))?;
+        if datagram.node == self.identity.node {
+            return Err(DropReason::Own);
+        }
+        let heard = self.heard(arrival, &datagram);
+        match datagram.body {
+            Body::Alive(alive) => self.handle_alive(now, &heard, alive),
+            Body::Leaving => self.handle_leaving(now, &heard, bytes),
+            Body::Query(query) => self.handle_query(now, &heard, query, datagram.trace),
+            Body::Answer(answer) => self.handle_answer(now, &heard, &answer),
+            Body::PeersRequest(request) => {
+                self.handle_peers_request(now, &heard, &request, bytes.len())
+            }
+            Body::Peers(peers) => self.handle_peers(now, &heard, &peers),
+            Body::Echo(echo) => self.handle_echo(now, &heard, echo, bytes.len()),
+        }
+    }
+
+    fn heard(&self, arrival: &Arrival, datagram: &Datagram) -> Heard {
+        let place = Place::of(arrival.source);
+        Heard {
+            key: (datagram.node, place),
+            run: Run {
+                incarnation: datagram.incarnation,
+                sequence: datagram.sequence,
+            },
+            store_port: datagram.store_port,
+            unicast_port: datagram.unicast_port,
+            road: arrival.road,
+            interface: arrival
+                .interface
+                .or_else(|| self.surroundings.interface_of(&place)),
+            source: arrival.source,
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for (key, entry) in self.peers.sweep(now) {
+            self.gone(&key, entry.is_proven());
+        }
+        self.speak_answers(now);
+        self.ask_lookups(now);
+        self.repeat_echoes(now);
+        self.speak_beacons(now);
+        self.greet(now);
+        self.seek(now);
+    }
+
+    /// Says when [`Self::handle_timeout`] must be called next, if nothing else happens before.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [
+            self.peers.next_sweep(),
+            self.answers.next(),
+            self.lookups.next(),
+            self.echoes.next(),
+            self.beacons.next(),
+            self.paging.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Gives the next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.outbox.pop_front()
+    }
+
+    /// Gives the next piece of news.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Counts since the start.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            sent: self.sent,
+            received: self.received,
+            drops: self.drops.all().clone(),
+        }
+    }
+
+    /// How many nodes are live, as far as is known; most of them by hearsay on large networks.
+    pub fn live_peers(&self) -> usize {
+        self.peers.known()
+    }
+
+    /// How many ids at how many addresses are in the table.
+    pub fn table_len(&self) -> usize {
+        self.peers.iter().count()
+    }
+
+    /// Every live peer that sent back what was sent to it, by id.
+    pub fn peers(&self, now: Instant) -> Vec<PeerView> {
+        let mut nodes: Vec<NodeId> = self
+            .peers
+            .iter()
+            .filter(|(_, entry)| entry.is_proven())
+            .map(|(key, _)| key.0)
+            .collect();
+        nodes.dedup();
+        nodes
+            .into_iter()
+            .filter_map(|node| self.peer(now, node))
+            .collect()
+    }
+
+    /// One peer, if it is live and sent back what was sent to it.
+    pub fn peer(&self, now: Instant, node: NodeId) -> Option<PeerView> {
+        let proven = self
+            .peers
+            .of_id(node)
+            .filter(|(_, entry)| entry.is_proven());
+        let keys: Vec<PeerKey> = proven.map(|(key, _)| key).collect();
+        self.view(now, *keys.first()?, &keys)
+    }
+
+    /// What is worth keeping over a restart.
+    pub fn memory(&self, now: Instant) -> Memory {
+        Memory {
+            learnt: self
+                .unicast_only(now)
+                .take(MOST_LEARNT)
+                .map(|(_, at)| at)
+                .collect(),
+            bans: self.standings.bans(now),
+        }
+    }
+
+    /// One peer as seen at `first`, with its other addresses of the same run.
+    pub(crate) fn view(&self, now: Instant, first: PeerKey, keys: &[PeerKey]) -> Option<PeerView> {
+        let entry = self.peers.get(&first)?;
+        let entries = || {
+            keys.iter()
+                .filter_map(|key| Some((key, self.peers.get(key)?)))
+        };
+        let mut roads: Vec<_> = entries().flat_map(|(_, entry)| entry.roads()).collect();
+        roads.sort_unstable();
+        roads.dedup();
+        let mut addresses: Vec<(bool, (u64, u32), SocketAddr)> = entries()
+            .filter(|(key, _)| self.surroundings.may_speak_with(&key.1))
+            .filter(|(_, entry)| entry.is_proven() && entry.store_port() != 0)
+            .map(|(key, entry)| (key, key.1.port(entry.store_port())))
+            .map(|(key, address)| (*key != first, self.badness(now, address), address))
+            .collect();
+        addresses.sort_unstable();
+        let store_addresses: Vec<_> = addresses.into_iter().map(|(.., address)| address).collect();
+        let standing = store_addresses
+            .first()
+            .and_then(|at| self.standings.of(*at));
+        Some(PeerView {
+            node: first.0,
+            last_heard: entries().map(|(_, one)| one.last_heard()).max()?,
+            roads,
+            held_ids: entry.filters().held_ids(),
+            bytes_per_second: standing.map_or(0, |one| one.bytes_per_second),
+            faults: standing.map_or(0, |one| one.faults_at(now)),
+            ban: standing.and_then(|one| one.ban(now)),
+            store_addresses,
+        })
+    }
+
+    /// Orders stores by what is known of them, the best first.
+    pub(crate) fn badness(&self, now: Instant, address: SocketAddr) -> (u64, u32) {
+        self.standings.of(address).map_or((0, u32::MAX), |one| {
+            let banned = u64::from(one.ban(now).is_some());
+            let faults = u64::from(one.faults_at(now));
+            let slowness = u32::MAX - u32::try_from(one.bytes_per_second >> 10).unwrap_or(u32::MAX);
+            (banned << 32 | faults, slowness)
+        })
+    }
+
+    /// Sends a datagram, if its interface's budget allows it.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        destination: Destination,
+        speech: Speech,
+        payload: Vec<u8>,
+    ) -> bool {
+        let interface = match destination {
+            Destination::Everybody { interface, .. } => interface,
+            Destination::One(address) => {
+                let place = Place::of(address);
+                self.surroundings.interface_of(&place).unwrap_or(0)
+            }
+        };
+        if !self.budgets.take(now, interface, speech) {
+            self.count_drop(DropReason::RateLimited);
+            return false;
+        }
+        self.sent = self.sent.saturating_add(1);
+        self.outbox.push_back(Transmit {
+            destination,
+            payload,
+        });
+        true
+    }
+
+    pub(crate) fn say(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    pub(crate) fn count_drop(&mut self, reason: DropReason) {
+        self.drops.count(reason);
+    }
+
+    /// Removes an entry for a reason that was proven or seen by this machine itself.
+    pub(crate) fn forget(&mut self, key: &PeerKey) {
+        if let Some(entry) = self.peers.remove(key) {
+            self.gone(key, entry.is_proven());
+        }
+    }
+
+    /// Tells of an address that is not one of a peer's any more.
+    pub(crate) fn gone(&mut self, key: &PeerKey, was_proven: bool) {
+        if !was_proven {
+            return;
+        }
+        let remains = self.peers.of_id(key.0).any(|(_, entry)| entry.is_proven());
+        self.say(if remains {
+            Event::PeerUp(key.0)
+        } else {
+            Event::PeerDown(key.0)
+        });
+    }
+}
+
+fn drop_reason(error: &DatagramError) -> DropReason {
+    match error {
+        DatagramError::OtherFormat { .. } => DropReason::OtherVersion,
+        DatagramError::NoGroup | DatagramError::OtherGroup => DropReason::OtherGroup,
+        DatagramError::WrongKey | DatagramError::WrongSignature => DropReason::WrongSignature,
+        DatagramError::TooLong { .. }
+        | DatagramError::Malformed(_)
+        | DatagramError::UnknownBody
+        | DatagramError::Field(_) => DropReason::Malformed,
+    }
+}

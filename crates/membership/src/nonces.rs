@@ -1,0 +1,55 @@
+//! Which questions were seen already.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::{Duration, Instant},
+};
+
+/// As many questions as 4,000 lookups on the LAN ask within [`MEMORY`]; 130 kB.
+const MOST: usize = 8_192;
+
+/// Copies of one question by other roads come within a second or never.
+const MEMORY: Duration = Duration::from_secs(10);
+
+/// The nonces of questions heard lately: a copy by another road, or a replay, is not answered again.
+#[derive(Debug, Default)]
+pub(crate) struct SeenNonces {
+    seen: BTreeSet<u64>,
+    order: VecDeque<(Instant, u64)>,
+}
+
+impl SeenNonces {
+    /// Notes a nonce, and says whether it is new.
+    pub(crate) fn note(&mut self, now: Instant, nonce: u64) -> bool {
+        while let Some(&(at, oldest)) = self.order.front() {
+            if self.order.len() < MOST && now.saturating_duration_since(at) < MEMORY {
+                break;
+            }
+            self.seen.remove(&oldest);
+            self.order.pop_front();
+        }
+        if !self.seen.insert(nonce) {
+            return false;
+        }
+        self.order.push_back((now, nonce));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_counts_once_and_a_flood_of_them_stays_bounded() {
+        let now = Instant::now();
+        let mut seen = SeenNonces::default();
+        assert!(seen.note(now, 1));
+        assert!(!seen.note(now, 1));
+        for nonce in 2..100_000 {
+            assert!(seen.note(now, nonce));
+        }
+        assert!(seen.order.len() <= MOST && seen.seen.len() <= MOST);
+        assert!(seen.note(now + MEMORY, 99_999), "forgotten after its time");
+    }
+}

@@ -1,0 +1,254 @@
+//! Everybody who was heard within their time to live.
+
+mod entry;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use zeroshare_wire::datagram::{FilterPart, NodeId};
+
+pub(crate) use entry::{Entry, Heard, Order, Run};
+
+use crate::{place::Place, surroundings::Road};
+
+/// What a peer is known under: an id that it claims, and the address that it claims it from.
+pub(crate) type PeerKey = (NodeId, Place);
+
+/// Entries in all: ten thousand nodes, some with an address of each family; 8 MB without filters.
+pub(crate) const MOST_PEERS: usize = 16_384;
+
+/// Ids of one address: several nodes may share a machine, and nobody may fill the table from one.
+pub(crate) const MOST_IDS_OF_A_PLACE: usize = 4;
+
+/// An entry without proof is safe for so long from those that come later: time enough for an echo.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Memory for the filters of peers that echoed: a hundred of them with 5,000 ids each.
+const MOST_FILTER_BYTES: usize = 8 << 20;
+
+/// Memory for filters while some of them are of peers without proof.
+const MOST_UNPROVEN_FILTER_BYTES: usize = 1 << 20;
+
+/// Expired entries are swept no more often than this.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The table of peers.
+///
+/// Invariants: `by_place` and `by_id` name the entries and no others; `unproven` has exactly those without proof, the
+/// longest unheard first; entries with proof never make room for those without.
+#[derive(Debug, Default)]
+pub(crate) struct PeerTable {
+    entries: BTreeMap<PeerKey, Entry>,
+    by_place: BTreeMap<Place, BTreeSet<NodeId>>,
+    by_id: BTreeMap<NodeId, BTreeSet<Place>>,
+    unproven: BTreeSet<(Instant, PeerKey)>,
+    filter_bytes: usize,
+    sweep_at: Option<Instant>,
+}
+
+/// The table has no room that the newcomer could have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TableFull;
+
+impl PeerTable {
+    pub(crate) fn get(&self, key: &PeerKey) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// An entry to change; what the indices depend on is private to it and changes by methods of the table.
+    pub(crate) fn get_mut(&mut self, key: &PeerKey) -> Option<&mut Entry> {
+        self.entries.get_mut(key)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&PeerKey, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// The entries of one id, by address.
+    pub(crate) fn of_id(&self, node: NodeId) -> impl Iterator<Item = (PeerKey, &Entry)> {
+        let places = self.by_id.get(&node).into_iter().flatten();
+        places.filter_map(move |place| Some(((node, *place), self.entries.get(&(node, *place))?)))
+    }
+
+    /// How many nodes there are, as far as is known.
+    ///
+    /// One address counts as one node, however many ids it claims, and one id as one, however many addresses it has.
+    pub(crate) fn known(&self) -> usize {
+        self.by_id.len().min(self.by_place.len())
+    }
+
+    /// How many nodes sent back what was sent to them.
+    pub(crate) fn proven(&self) -> usize {
+        self.entries.len() - self.unproven.len()
+    }
+
+    /// Makes an entry for who was heard for the first time, if there is room that it may have.
+    pub(crate) fn add(&mut self, now: Instant, heard: &Heard) -> Result<(), TableFull> {
+        if self.entries.contains_key(&heard.key) {
+            return Ok(());
+        }
+        self.make_room(now, heard.key.1)?;
+        let (node, place) = heard.key;
+        let entry = Entry::new(now, heard);
+        self.sweep_no_later_than(entry.expires());
+        self.by_place.entry(place).or_default().insert(node);
+        self.by_id.entry(node).or_default().insert(place);
+        self.unproven.insert((entry.last_heard(), heard.key));
+        self.entries.insert(heard.key, entry);
+        Ok(())
+    }
+
+    /// Notes a sign of life of an entry; what it says of its time to live can only lengthen it.
+    pub(crate) fn hear(&mut self, now: Instant, heard: &Heard, ttl: Duration) {
+        let Some(entry) = self.entries.get_mut(&heard.key) else {
+            return;
+        };
+        if self.unproven.remove(&(entry.last_heard(), heard.key)) {
+            self.unproven.insert((now, heard.key));
+        }
+        entry.hear(now, heard, ttl);
+    }
+
+    /// Takes in that the peer sent back what was sent to it, and with it what is true of it. Says whether that is news.
+    pub(crate) fn prove(&mut self, now: Instant, heard: &Heard) -> bool {
+        let Some(entry) = self.entries.get_mut(&heard.key) else {
+            return false;
+        };
+        self.unproven.remove(&(entry.last_heard(), heard.key));
+        let before = entry.filters().size_bytes();
+        let news = entry.prove(now, heard);
+        self.filter_bytes = self.filter_bytes - before + entry.filters().size_bytes();
+        news
+    }
+
+    /// Takes in that the peer did not send back what was sent to it several times. Says whether that is news.
+    pub(crate) fn disprove(&mut self, key: &PeerKey) -> bool {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return false;
+        };
+        if !entry.disprove() {
+            return false;
+        }
+        self.unproven.insert((entry.last_heard(), *key));
+        true
+    }
+
+    /// Takes a filter, unless memory for filters is used up.
+    pub(crate) fn take_filter(&mut self, key: &PeerKey, sequence: u64, part: FilterPart) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        let most = if entry.is_proven() {
+            MOST_FILTER_BYTES
+        } else {
+            MOST_UNPROVEN_FILTER_BYTES
+        };
+        if self.filter_bytes + part.bloom.as_bytes().len() > most {
+            return;
+        }
+        let before = entry.filters().size_bytes();
+        entry.take_filter(sequence, part);
+        self.filter_bytes = self.filter_bytes - before + entry.filters().size_bytes();
+    }
+
+    pub(crate) fn remove(&mut self, key: &PeerKey) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        let (node, place) = key;
+        self.unproven.remove(&(entry.last_heard(), *key));
+        self.filter_bytes -= entry.filters().size_bytes();
+        if let Some(ids) = self.by_place.get_mut(place) {
+            ids.remove(node);
+            if ids.is_empty() {
+                self.by_place.remove(place);
+            }
+        }
+        if let Some(places) = self.by_id.get_mut(node) {
+            places.remove(place);
+            if places.is_empty() {
+                self.by_id.remove(node);
+            }
+        }
+        Some(entry)
+    }
+
+    /// When [`Self::sweep`] has something to do.
+    pub(crate) fn next_sweep(&self) -> Option<Instant> {
+        self.sweep_at
+    }
+
+    /// Removes whoever was silent for their time to live.
+    pub(crate) fn sweep(&mut self, now: Instant) -> Vec<(PeerKey, Entry)> {
+        if self.sweep_at.is_none_or(|at| at > now) {
+            return Vec::new();
+        }
+        let expired: Vec<PeerKey> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.expires() <= now)
+            .map(|(key, _)| *key)
+            .collect();
+        let gone = expired
+            .into_iter()
+            .filter_map(|key| Some((key, self.remove(&key)?)))
+            .collect();
+        let next = self.entries.values().map(Entry::expires).min();
+        self.sweep_at = next.map(|at| at.max(now + SWEEP_INTERVAL));
+        gone
+    }
+
+    /// The first road on each interface by which each peer is heard: these reach everybody.
+    pub(crate) fn needed_roads(&self, now: Instant) -> BTreeSet<(u32, Road)> {
+        let mut first: BTreeMap<(NodeId, u32), Road> = BTreeMap::new();
+        for ((node, _), entry) in self.entries.iter().filter(|(_, entry)| entry.is_proven()) {
+            let Some((interface, road)) = entry.first_road(now) else {
+                continue;
+            };
+            // A node has an address of each family, and one road to it is enough.
+            let best = first.entry((*node, interface)).or_insert(road);
+            *best = road.min(*best);
+        }
+        first
+            .into_iter()
+            .map(|((_, interface), road)| (interface, road))
+            .collect()
+    }
+
+    fn make_room(&mut self, now: Instant, place: Place) -> Result<(), TableFull> {
+        let ids = self.by_place.get(&place).map_or(0, BTreeSet::len);
+        if ids >= MOST_IDS_OF_A_PLACE {
+            return self.evict_at(now, place);
+        }
+        if self.entries.len() < MOST_PEERS {
+            return Ok(());
+        }
+        let (heard, key) = *self.unproven.first().ok_or(TableFull)?;
+        self.evict(now, heard, key)
+    }
+
+    /// Makes room among the ids of one address: the one without proof that was not heard for the longest time goes.
+    fn evict_at(&mut self, now: Instant, place: Place) -> Result<(), TableFull> {
+        let ids = self.by_place.get(&place).into_iter().flatten();
+        let unproven = ids.filter_map(|node| {
+            let entry = self.entries.get(&(*node, place))?;
+            (!entry.is_proven()).then_some((entry.last_heard(), (*node, place)))
+        });
+        let (heard, key) = unproven.min().ok_or(TableFull)?;
+        self.evict(now, heard, key)
+    }
+
+    fn evict(&mut self, now: Instant, heard: Instant, key: PeerKey) -> Result<(), TableFull> {
+        if now.saturating_duration_since(heard) < GRACE {
+            return Err(TableFull);
+        }
+        self.remove(&key);
+        Ok(())
+    }
+
+    fn sweep_no_later_than(&mut self, at: Instant) {
+        self.sweep_at = Some(self.sweep_at.map_or(at, |sweep| sweep.min(at)));
+    }
+}

@@ -1,0 +1,272 @@
+//! What is known of one id at one address.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use zeroshare_wire::datagram::{Day, FilterPart, Holding, Tag};
+
+use super::PeerKey;
+use crate::{filters::PeerFilters, surroundings::Road};
+
+/// How long a road counts after the peer was heard on it.
+const ROAD_MEMORY: Duration = Duration::from_mins(10);
+
+/// Nobody is forgotten sooner than this; several beacons may be lost.
+const SHORTEST_LIFE: Duration = Duration::from_mins(2);
+
+/// Nobody is kept longer than this without a sign of life, whatever they say.
+const LONGEST_LIFE: Duration = Duration::from_hours(4);
+
+/// How long what a peer said in an answer counts.
+const STATED_MEMORY: Duration = Duration::from_mins(2);
+
+/// How many such things are kept of one peer.
+const MOST_STATED: usize = 16;
+
+/// Beacons that may be lost, overtake each other or go to newcomers alone, without arousing suspicion.
+const SEQUENCE_WINDOW: u64 = 1_024;
+
+/// One run of a node, and how far it counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) incarnation: u64,
+    pub(crate) sequence: u64,
+}
+
+/// What every datagram says of its sender, and how it came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
+    pub(crate) key: PeerKey,
+    pub(crate) run: Run,
+    pub(crate) store_port: u16,
+    pub(crate) unicast_port: u16,
+    pub(crate) road: Road,
+    pub(crate) interface: Option<u32>,
+    /// The very socket that it came from.
+    pub(crate) source: SocketAddr,
+}
+
+/// Something that a peer said it holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stated {
+    at: Instant,
+    pub(crate) day: Day,
+    pub(crate) holding: Holding,
+}
+
+/// One id at one address.
+///
+/// Ports and run are hearsay until the peer echoes, and what its echo said from then on.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    run: Run,
+    store_port: u16,
+    unicast_port: u16,
+    interface: Option<u32>,
+    last_heard: Instant,
+    expires: Instant,
+    ttl: Duration,
+    proven: bool,
+    roads: BTreeMap<Road, Instant>,
+    filters: PeerFilters,
+    stated: VecDeque<Stated>,
+    /// Somebody said that it leaves, or claims its id elsewhere.
+    pub(crate) doubted: bool,
+    pub(crate) probed_at: Option<Instant>,
+    pub(crate) echo_asked_at: Option<Instant>,
+    /// The run that was told what this node holds.
+    pub(crate) greeted: Option<u64>,
+    /// How many nodes it knows, by its own word.
+    pub(crate) claims_known: u32,
+}
+
+impl Entry {
+    pub(super) fn new(now: Instant, heard: &Heard) -> Self {
+        Self {
+            run: heard.run,
+            store_port: heard.store_port,
+            unicast_port: heard.unicast_port,
+            interface: heard.interface,
+            last_heard: now,
+            expires: now + SHORTEST_LIFE,
+            ttl: SHORTEST_LIFE,
+            proven: false,
+            roads: BTreeMap::from([(heard.road, now)]),
+            filters: PeerFilters::default(),
+            stated: VecDeque::new(),
+            doubted: false,
+            probed_at: None,
+            echo_asked_at: None,
+            greeted: None,
+            claims_known: 0,
+        }
+    }
+
+    pub(super) fn hear(&mut self, now: Instant, heard: &Heard, ttl: Duration) {
+        self.last_heard = now;
+        self.ttl = ttl.clamp(SHORTEST_LIFE, LONGEST_LIFE);
+        // Only ever later: else a forged beacon with a short life would remove an honest peer.
+        self.expires = self.expires.max(now + self.ttl);
+        self.roads.insert(heard.road, now);
+        if heard.interface.is_some() {
+            self.interface = heard.interface;
+        }
+        if !self.proven {
+            self.store_port = heard.store_port;
+            self.unicast_port = heard.unicast_port;
+            self.run = heard.run;
+        } else if heard.run.incarnation == self.run.incarnation {
+            self.run.sequence = self.run.sequence.max(heard.run.sequence);
+        }
+    }
+
+    pub(super) fn prove(&mut self, now: Instant, heard: &Heard) -> bool {
+        let same = self.proven
+            && self.run.incarnation == heard.run.incarnation
+            && (self.store_port, self.unicast_port) == (heard.store_port, heard.unicast_port);
+        if self.run.incarnation == heard.run.incarnation {
+            self.filters.drop_after(heard.run.sequence);
+        } else {
+            self.filters.clear();
+            self.stated.clear();
+        }
+        self.proven = true;
+        self.run = heard.run;
+        self.store_port = heard.store_port;
+        self.unicast_port = heard.unicast_port;
+        self.last_heard = now;
+        self.expires = self.expires.max(now + self.ttl);
+        if heard.interface.is_some() {
+            self.interface = heard.interface;
+        }
+        self.roads.entry(heard.road).or_insert(now);
+        !same
+    }
+
+    pub(super) fn disprove(&mut self) -> bool {
+        std::mem::take(&mut self.proven)
+    }
+
+    pub(super) fn take_filter(&mut self, sequence: u64, part: FilterPart) {
+        self.filters.take(sequence, part);
+    }
+
+    /// Whether a beacon is the next of a run as far as this machine knows it, or one that came twice.
+    pub(crate) fn order_of(&self, run: Run, part: Option<&FilterPart>) -> Order {
+        if !self.proven {
+            let newest =
+                self.run.incarnation != run.incarnation || run.sequence > self.run.sequence;
+            return if newest { Order::Next } else { Order::Repeated };
+        }
+        if run.incarnation != self.run.incarnation {
+            return Order::Surprising;
+        }
+        let ahead = run.sequence.checked_sub(self.run.sequence);
+        match ahead {
+            Some(0) => Order::Repeated,
+            Some(1..=SEQUENCE_WINDOW) => Order::Next,
+            Some(_) => Order::Surprising,
+            None => self.order_of_late(run.sequence, part),
+        }
+    }
+
+    /// Parts of one summary may overtake each other.
+    fn order_of_late(&self, sequence: u64, part: Option<&FilterPart>) -> Order {
+        let before = part.and_then(|part| self.filters.sequence_of(part.index));
+        if before == Some(sequence) {
+            return Order::Repeated;
+        }
+        let is_near = self.run.sequence - sequence <= SEQUENCE_WINDOW;
+        let is_newer = part.is_some() && before.is_none_or(|before| before < sequence);
+        if is_near && is_newer {
+            Order::Next
+        } else {
+            Order::Surprising
+        }
+    }
+
+    /// Notes what the peer said it holds.
+    pub(crate) fn state(&mut self, now: Instant, day: Day, holding: Holding) {
+        self.stated.retain(|one| {
+            one.holding.tag != holding.tag && now.saturating_duration_since(one.at) < STATED_MEMORY
+        });
+        if self.stated.len() == MOST_STATED {
+            self.stated.pop_front();
+        }
+        self.stated.push_back(Stated {
+            at: now,
+            day,
+            holding,
+        });
+    }
+
+    /// What the peer said lately of content, given its tag of a day.
+    pub(crate) fn stated(
+        &self,
+        now: Instant,
+        tag_of: impl Fn(Day) -> Option<Tag>,
+    ) -> Option<Holding> {
+        self.stated
+            .iter()
+            .rev()
+            .find(|one| {
+                tag_of(one.day) == Some(one.holding.tag)
+                    && now.saturating_duration_since(one.at) < STATED_MEMORY
+            })
+            .map(|one| one.holding)
+    }
+
+    /// The first road to everybody on which the peer was heard lately, and its interface.
+    pub(crate) fn first_road(&self, now: Instant) -> Option<(u32, Road)> {
+        let fresh = |(_, at): &(&Road, &Instant)| now.saturating_duration_since(**at) < ROAD_MEMORY;
+        let (road, _) = self.roads.iter().find(fresh)?;
+        (*road != Road::Unicast).then_some((self.interface?, *road))
+    }
+
+    pub(crate) fn run(&self) -> Run {
+        self.run
+    }
+
+    pub(crate) fn store_port(&self) -> u16 {
+        self.store_port
+    }
+
+    pub(crate) fn unicast_port(&self) -> u16 {
+        self.unicast_port
+    }
+
+    pub(crate) fn last_heard(&self) -> Instant {
+        self.last_heard
+    }
+
+    pub(crate) fn expires(&self) -> Instant {
+        self.expires
+    }
+
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    pub(crate) fn filters(&self) -> &PeerFilters {
+        &self.filters
+    }
+
+    /// The roads by which it was ever heard.
+    pub(crate) fn roads(&self) -> impl Iterator<Item = Road> {
+        self.roads.keys().copied()
+    }
+}
+
+/// How a beacon stands to those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// It is newer.
+    Next,
+    /// It was here before.
+    Repeated,
+    /// It cannot follow what is proven: the peer must say itself where it stands.
+    Surprising,
+}
