@@ -2,15 +2,19 @@
 
 use std::{
     ffi::OsStr,
-    fs,
-    os::unix::process::CommandExt as _,
+    fs::{self, File},
+    os::{fd::AsFd as _, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -195,6 +199,18 @@ impl Host {
             .process_group(0)
             .spawn()?;
         Ok(Running { child, log })
+    }
+
+    /// Runs a function in the host's network, on a thread of its own.
+    pub fn inside<T: Send + 'static>(
+        &self,
+        function: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<JoinHandle<anyhow::Result<T>>> {
+        let namespace = File::open(format!("/run/netns/{}", self.namespace))?;
+        Ok(thread::spawn(move || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            function()
+        }))
     }
 
     /// Packets that the host's interface has sent so far.
