@@ -8,21 +8,34 @@
 //! is `staging`. It knows no network and no protocol, and has no task or thread of its own but the watcher's: all calls
 //! may block on the disk.
 //!
-//! Start reading at [`store_roots`] for where stores lie, at [`scan_tree`] for how a directory becomes a tree,.
+//! Start reading at [`store_roots`] for where stores lie, at [`scan_tree`] for how a directory becomes a tree, and at
+//! [`Shelf`] for all that a machine holds.
 
 mod beneath;
 mod boot;
 mod digest;
 mod environment;
+mod index;
+mod pieces;
 mod roots;
 mod scan;
+mod shelf;
 mod stamp;
 mod verify;
+mod watcher;
 
 pub use beneath::Beneath;
 pub use boot::boot_id;
 pub use environment::Environment;
+pub use index::{IndexError, IndexPlace};
+pub use pieces::{PART_BYTES, PieceReader, PieceSource, ReadError, Recheck, Sink};
 pub use roots::{RootKind, StoreRoot, find_tree, store_roots};
 pub use scan::{ScanError, ScannedFile, ScannedTree, scan_tree};
+pub use shelf::{
+    Audience, CommitError, Committed, CommittedFile, Due, FoundFile, Holding, HoldingState,
+    MidstateList, OpenError, RootCount, Shelf, ShelfError, ShelfEvent, ShelfOptions, ShelvedRoot,
+    VerifyOutcome,
+};
 pub use stamp::{Moment, Stamp};
 pub use verify::{Fault, VerifiedTree, VerifyError, verify_tree};
+pub use watcher::RootWatcher;

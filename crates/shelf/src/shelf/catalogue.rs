@@ -1,0 +1,83 @@
+//! What lies where, in memory.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use zeroshare_content::TreeId;
+
+use crate::beneath::Identity;
+use crate::index::{TreeKey, TreeSizes, TreeState};
+
+/// All directories that are named like trees.
+#[derive(Debug, Default)]
+pub(super) struct Catalogue {
+    copies: BTreeMap<TreeId, Vec<TreeCopy>>,
+}
+
+/// One directory of one store; a tree may lie in several stores, and in one under both its spellings.
+#[derive(Debug, Clone)]
+pub(super) struct TreeCopy {
+    /// Which store, by its place in the order of lookup.
+    pub(super) root: usize,
+    pub(super) name: String,
+    /// Which directory it was when it was found.
+    pub(super) identity: Identity,
+    /// Where the index knows it; `None` when it does not.
+    pub(super) key: Option<TreeKey>,
+    pub(super) state: TreeState,
+    pub(super) sizes: TreeSizes,
+}
+
+impl TreeCopy {
+    pub(super) fn is_verified(&self) -> bool {
+        matches!(self.state, TreeState::Verified { .. })
+    }
+}
+
+impl Catalogue {
+    pub(super) fn copies(&self, id: &TreeId) -> &[TreeCopy] {
+        self.copies.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Lists trees by id, from behind a given one.
+    pub(super) fn after(
+        &self,
+        id: Option<&TreeId>,
+    ) -> impl Iterator<Item = (&TreeId, &[TreeCopy])> {
+        let start = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.copies
+            .range((start, Bound::Unbounded))
+            .map(|(id, copies)| (id, copies.as_slice()))
+    }
+
+    /// Lists all directories with the trees that they claim to be.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&TreeId, &TreeCopy)> {
+        self.copies
+            .iter()
+            .flat_map(|(id, copies)| copies.iter().map(move |copy| (id, copy)))
+    }
+
+    /// Puts in a directory, in place of what was known of it.
+    pub(super) fn put(&mut self, id: TreeId, copy: TreeCopy) {
+        let copies = self.copies.entry(id).or_default();
+        copies.retain(|known| (known.root, &known.name) != (copy.root, &copy.name));
+        copies.push(copy);
+        copies.sort_by(|a, b| (a.root, &a.name).cmp(&(b.root, &b.name)));
+    }
+
+    pub(super) fn remove(&mut self, id: &TreeId, root: usize, name: &str) {
+        if let Some(copies) = self.copies.get_mut(id) {
+            copies.retain(|known| (known.root, known.name.as_str()) != (root, name));
+            if copies.is_empty() {
+                self.copies.remove(id);
+            }
+        }
+    }
+
+    /// Finds a directory by its key; `None` when it was verified anew since.
+    pub(super) fn by_key(&self, key: TreeKey) -> Option<(TreeId, TreeCopy)> {
+        self.all()
+            .find(|(_, copy)| copy.key == Some(key))
+            .map(|(id, copy)| (*id, copy.clone()))
+    }
+}

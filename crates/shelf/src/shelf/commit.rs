@@ -1,0 +1,247 @@
+//! Taking over a tree that was proven while it was written.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use zeroshare_content::{
+    BlobId, Entry, Layout, LayoutError, Line, Manifest, ManifestError, TreeId,
+};
+use zeroshare_proof::Midstates;
+
+use super::Shelf;
+use super::catalogue::TreeCopy;
+use crate::beneath::Beneath;
+use crate::index::{FileRecord, IndexError, TreeRecord, TreeSizes, TreeState};
+use crate::stamp::Stamp;
+use crate::verify::read_manifest_file;
+
+/// A tree that its writer hashed on the way in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// What it is called.
+    pub id: TreeId,
+    /// Where it lies: a directory of a known store.
+    pub path: PathBuf,
+    /// The boot under which it was written, when it was not synced to disk.
+    pub undurable_boot: Option<String>,
+    /// Every regular file.
+    pub files: Vec<CommittedFile>,
+}
+
+/// What the writer of a tree knows of one of its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedFile {
+    /// Its line in the manifest.
+    pub line: u32,
+    /// What it was when it was done.
+    pub stamp: Stamp,
+    /// Its midstates as bytes; empty when they are not known.
+    pub midstates: Vec<u8>,
+}
+
+/// Why a tree was not taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// It does not lie in a store that is read, under a name that is its own.
+    #[error("{} is no place of {id} in a known store", path.display())]
+    NotThere {
+        /// Which tree.
+        id: TreeId,
+        /// Where it should lie.
+        path: PathBuf,
+    },
+    /// Something is not as it was described.
+    #[error("{} is not as described", path.display())]
+    Mismatch {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Its manifest is refused.
+    #[error("cannot use the manifest of {id}")]
+    Manifest {
+        /// Which tree.
+        id: TreeId,
+        /// Why.
+        source: ManifestError,
+    },
+    /// It cannot be cut.
+    #[error("cannot cut {id} into pieces")]
+    Layout {
+        /// Which tree.
+        id: TreeId,
+        /// Why.
+        source: LayoutError,
+    },
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+impl Shelf {
+    /// Takes over a tree as verified, when everything is as its writer describes it. Nothing but links is hashed.
+    pub fn commit(&self, committed: Committed) -> Result<(), CommitError> {
+        let Committed {
+            id,
+            path,
+            undurable_boot,
+            files,
+        } = committed;
+        let (root, name) = self.place_of(&id, &path)?;
+        let mismatch = |_: io::Error| CommitError::Mismatch { path: path.clone() };
+        let dir = Beneath::open(self.root_path(root))
+            .and_then(|store| store.directory(Path::new(&name)))
+            .map_err(mismatch)?;
+        let identity = dir.identity().map_err(mismatch)?;
+        let text =
+            read_manifest_file(&dir)
+                .map_err(mismatch)?
+                .ok_or_else(|| CommitError::Mismatch {
+                    path: path.join(".manifest"),
+                })?;
+        let manifest =
+            Manifest::verified(&id, text).map_err(|source| CommitError::Manifest { id, source })?;
+        let layout =
+            Layout::of_manifest(&manifest).map_err(|source| CommitError::Layout { id, source })?;
+
+        let records =
+            check_entries(&dir, &manifest, files).map_err(|line| CommitError::Mismatch {
+                path: path.join(line.path.as_path()),
+            })?;
+        let sizes = TreeSizes {
+            total: manifest.total_size(),
+            content: layout.content_size(),
+            manifest: manifest.text().len() as u64,
+            pieces: layout.piece_count(),
+        };
+        let record = TreeRecord {
+            root: self.root_path(root).into(),
+            name: name.clone(),
+            id,
+            state: TreeState::Verified {
+                at: SystemTime::now(),
+            },
+            sizes,
+            boot: undurable_boot,
+            manifest: None,
+        };
+        let known = self
+            .catalogue()
+            .copies(&id)
+            .iter()
+            .find(|copy| copy.root == root && copy.name == name)
+            .cloned();
+        let key = known.and_then(|copy| copy.key);
+        let copy = TreeCopy {
+            root,
+            name,
+            identity,
+            key,
+            state: TreeState::Unverified,
+            sizes,
+        };
+        Ok(self.put(&copy, record, &records)?)
+    }
+
+    fn place_of(&self, id: &TreeId, path: &Path) -> Result<(usize, String), CommitError> {
+        let not_there = || CommitError::NotThere {
+            id: *id,
+            path: path.into(),
+        };
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or_else(not_there)?;
+        let store = path.parent().ok_or_else(not_there)?;
+        let root = self
+            .roots
+            .iter()
+            .position(|root| root.path == store)
+            .ok_or_else(not_there)?;
+        if id.directory_names().iter().any(|spelled| spelled == name) {
+            Ok((root, name.to_owned()))
+        } else {
+            Err(not_there())
+        }
+    }
+}
+
+/// Compares every entry with manifest and description; gives the line that differs.
+fn check_entries<'a>(
+    dir: &Beneath,
+    manifest: &'a Manifest,
+    files: Vec<CommittedFile>,
+) -> Result<Vec<FileRecord>, &'a Line> {
+    let mut described: BTreeMap<u32, CommittedFile> =
+        files.into_iter().map(|file| (file.line, file)).collect();
+    let mut records = Vec::with_capacity(described.len());
+    for (line, number) in manifest.lines().iter().zip(0_u32..) {
+        match line.entry {
+            Entry::Directory => {
+                dir.directory(line.path.as_path()).map_err(|_| line)?;
+            }
+            Entry::Symlink { blob, .. } => {
+                let target = dir.link_target(line.path.as_path()).map_err(|_| line)?;
+                if BlobId::of(blob.kind(), &target) != blob {
+                    return Err(line);
+                }
+            }
+            Entry::File { blob, .. } => {
+                let file = described.remove(&number).ok_or(line)?;
+                let opened = dir.file(line.path.as_path()).map_err(|_| line)?;
+                check_file(&opened, &line.entry, &file.stamp).ok_or(line)?;
+                let midstates = read_midstates(&file).map_err(|()| line)?;
+                records.push(FileRecord {
+                    line: number,
+                    blob,
+                    stamp: file.stamp,
+                    midstates,
+                });
+            }
+        }
+    }
+    // A description of what is no file says that its writer means another tree.
+    match described.keys().next() {
+        None => Ok(records),
+        Some(line) => match manifest
+            .lines()
+            .get(*line as usize)
+            .or(manifest.lines().first())
+        {
+            Some(line) => Err(line),
+            None => Ok(records),
+        },
+    }
+}
+
+fn check_file(file: &File, entry: &Entry, described: &Stamp) -> Option<()> {
+    let Entry::File {
+        executable,
+        mtime,
+        size,
+        ..
+    } = entry
+    else {
+        return None;
+    };
+    let metadata = file.metadata().ok()?;
+    let stamp = Stamp::of(&metadata);
+    let is_executable = metadata.permissions().mode() & 0o111 != 0;
+    let is_right = stamp == *described
+        && stamp.size == *size
+        && stamp.mtime.truncated() == *mtime
+        && is_executable == *executable;
+    is_right.then_some(())
+}
+
+fn read_midstates(file: &CommittedFile) -> Result<Option<Midstates>, ()> {
+    if file.midstates.is_empty() {
+        return Ok(None);
+    }
+    Midstates::from_bytes(file.stamp.size, file.midstates.as_slice())
+        .map(Some)
+        .map_err(|_| ())
+}

@@ -1,0 +1,140 @@
+//! Looking up files and midstates.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use zeroshare_content::{BlobId, Entry, TreeId};
+use zeroshare_proof::{Midstates, grain_count};
+
+use super::{Audience, Shelf, Source};
+use crate::index::{BlobPlace, IndexError, TreeKey};
+use crate::stamp::{Moment, Stamp};
+
+/// A file of a verified tree that has the contents asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundFile {
+    /// Its contents.
+    pub blob: BlobId,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Whether it may be run.
+    pub executable: bool,
+    /// When it was changed.
+    pub mtime: Moment,
+}
+
+/// What is known of the midstates of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MidstateList {
+    /// How many grains the file has.
+    pub grains: u32,
+    /// Names the list.
+    pub list_digest: [u8; 32],
+    /// All of them.
+    pub midstates: Midstates,
+}
+
+impl Shelf {
+    /// Finds files with the given contents, at most one in each store; what is not here is left out.
+    ///
+    /// They were verified once and are untouched since; who uses them hashes them all the same.
+    pub fn find_files(&self, blobs: &[BlobId]) -> Result<Vec<FoundFile>, IndexError> {
+        let mut sources: BTreeMap<TreeKey, Option<(usize, PathBuf, Source)>> = BTreeMap::new();
+        let mut found = Vec::new();
+        for blob in blobs {
+            let mut stores = BTreeSet::new();
+            for place in self.index.find_blob(blob)? {
+                let source = sources
+                    .entry(place.tree)
+                    .or_insert_with(|| self.open_key(place.tree));
+                let Some((root, path, source)) = source else {
+                    continue;
+                };
+                if stores.contains(root) {
+                    continue;
+                }
+                if let Some(file) = found_file(*blob, &place, path, source) {
+                    stores.insert(*root);
+                    found.push(file);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads the midstates of the file on one line of a tree's manifest; `None` while they are unknown.
+    ///
+    /// They are kept for a while after the tree is gone.
+    pub fn midstates(
+        &self,
+        id: &TreeId,
+        line: u32,
+        audience: Audience,
+    ) -> Result<Option<MidstateList>, IndexError> {
+        for root in self
+            .roots
+            .iter()
+            .filter(|root| root.shared || audience == Audience::Local)
+        {
+            for name in id.directory_names() {
+                let Some((key, _)) = self.index.tree(&root.path, &name)? else {
+                    continue;
+                };
+                let file = self.index.files(key, line..=line)?.into_iter().next();
+                let Some(size) = file.and_then(|file| size_if_sha256(&file.blob, &file.stamp))
+                else {
+                    continue;
+                };
+                let list = self.index.midstates(key, line)?.unwrap_or_default();
+                if let Ok(midstates) = Midstates::from_bytes(size, list) {
+                    let list_digest = midstates.list_digest();
+                    return Ok(Some(MidstateList {
+                        grains: grain_count(size),
+                        list_digest,
+                        midstates,
+                    }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn open_key(&self, key: TreeKey) -> Option<(usize, PathBuf, Source)> {
+        let (id, copy) = self.catalogue().by_key(key)?;
+        let path = self.root_path(copy.root).join(&copy.name);
+        let source = self.open_copy(&id, &copy, key).ok()?;
+        Some((copy.root, path, Arc::new(source)))
+    }
+}
+
+fn found_file(
+    blob: BlobId,
+    place: &BlobPlace,
+    tree: &std::path::Path,
+    source: &Source,
+) -> Option<FoundFile> {
+    let line = source.manifest().lines().get(place.line as usize)?;
+    let Entry::File { executable, .. } = line.entry else {
+        return None;
+    };
+    let metadata = source
+        .dir
+        .file(line.path.as_path())
+        .and_then(|file| file.metadata())
+        .ok()?;
+    let stamp = Stamp::of(&metadata);
+    (stamp == place.stamp).then(|| FoundFile {
+        blob,
+        path: tree.join(line.path.as_path()),
+        executable,
+        mtime: stamp.mtime,
+    })
+}
+
+fn size_if_sha256(blob: &BlobId, stamp: &Stamp) -> Option<u64> {
+    match blob {
+        BlobId::Sha256(_) => Some(stamp.size),
+        BlobId::Sha1(_) => None,
+    }
+}

@@ -1,0 +1,133 @@
+//! What is held, as others ask for it.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use zeroshare_content::{Family, TreeId};
+
+use super::Shelf;
+use super::catalogue::TreeCopy;
+use crate::index::TreeState;
+
+/// A tree that lies in a store, by its best copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// What it is called.
+    pub id: TreeId,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Whether it may be believed.
+    pub state: HoldingState,
+    /// Whether peers may have it.
+    pub offered: bool,
+    /// Sum of its files, each as often as it occurs; zero while its manifest was not read.
+    pub total_bytes: u64,
+    /// Sum of its distinct files and link targets.
+    pub content_bytes: u64,
+    /// Size of its manifest.
+    pub manifest_bytes: u64,
+    /// Pieces in all; zero for the oldest format, which never travels.
+    pub pieces: u32,
+}
+
+/// Whether what lies in a store may be believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HoldingState {
+    /// Not hashed yet, or changed since.
+    Unverified,
+    /// All of it was hashed, and matched.
+    Verified {
+        /// When.
+        at: SystemTime,
+    },
+    /// It does not match, and is reported but never served.
+    Quarantined {
+        /// What of it does not match.
+        faults: Vec<String>,
+    },
+}
+
+/// How many trees lie in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootCount {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Whether what it holds is offered to peers.
+    pub shared: bool,
+    /// Trees in it, those in quarantine left out.
+    pub held_trees: u32,
+    /// Trees that did not verify.
+    pub quarantined_trees: u32,
+}
+
+impl Shelf {
+    /// Says what is held of a tree; `None`: nothing.
+    pub fn holding(&self, id: &TreeId) -> Option<Holding> {
+        let catalogue = self.catalogue();
+        self.best(id, catalogue.copies(id))
+    }
+
+    /// Lists at most `limit` trees by id, from behind a given one.
+    pub fn holdings(&self, after: Option<&TreeId>, limit: usize) -> Vec<Holding> {
+        let catalogue = self.catalogue();
+        catalogue
+            .after(after)
+            .filter_map(|(id, copies)| self.best(id, copies))
+            .take(limit)
+            .collect()
+    }
+
+    /// Counts the trees of each store.
+    pub fn counts(&self) -> Vec<RootCount> {
+        let mut counts: Vec<RootCount> = self
+            .roots
+            .iter()
+            .map(|root| RootCount {
+                path: root.path.clone(),
+                shared: root.shared,
+                held_trees: 0,
+                quarantined_trees: 0,
+            })
+            .collect();
+        for (_, copy) in self.catalogue().all() {
+            let Some(count) = counts.get_mut(copy.root) else {
+                continue;
+            };
+            match copy.state {
+                TreeState::Quarantined { .. } => count.quarantined_trees += 1,
+                TreeState::Verified { .. } | TreeState::Unverified => count.held_trees += 1,
+            }
+        }
+        counts
+    }
+
+    fn best(&self, id: &TreeId, copies: &[TreeCopy]) -> Option<Holding> {
+        let offered = |copy: &&TreeCopy| copy.is_verified() && self.is_shared(copy.root);
+        let best = copies
+            .iter()
+            .find(offered)
+            .or_else(|| copies.iter().find(|copy| copy.is_verified()))
+            .or_else(|| {
+                copies
+                    .iter()
+                    .find(|copy| copy.state == TreeState::Unverified)
+            })
+            .or(copies.first())?;
+        Some(Holding {
+            id: *id,
+            path: self.root_path(best.root).join(&best.name),
+            state: match &best.state {
+                TreeState::Unverified => HoldingState::Unverified,
+                TreeState::Verified { at } => HoldingState::Verified { at: *at },
+                TreeState::Quarantined { faults } => HoldingState::Quarantined {
+                    faults: faults.clone(),
+                },
+            },
+            offered: offered(&best) && id.family() != Family::Sha1,
+            total_bytes: best.sizes.total,
+            content_bytes: best.sizes.content,
+            manifest_bytes: best.sizes.manifest,
+            pieces: best.sizes.pieces,
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! Opening trees for reading, and keeping a few open.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use zeroshare_content::{Family, Layout, LayoutError, Manifest, ManifestError, TreeId};
+
+use super::catalogue::TreeCopy;
+use super::{Shelf, Source};
+use crate::beneath::Beneath;
+use crate::index::{IndexError, TreeKey};
+use crate::pieces::{PieceSource, is_absence};
+use crate::verify::read_manifest_file;
+
+/// So many trees stay open: each costs a directory and its manifest.
+const MAX_OPEN: usize = 16;
+
+/// Open trees have so many bytes of manifests in all, unless a single one has more.
+const MAX_OPEN_BYTES: usize = 16 * 1024 * 1024;
+
+/// What staging directories are called; 0install ignores them.
+const STAGING_PREFIX: &[u8] = b"tmp-";
+
+/// Who asks for a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Other machines: only what is shared.
+    Peers,
+    /// This machine: all that is verified.
+    Local,
+}
+
+/// Why a tree cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nothing of it may be served.
+    #[error("no tree {id} to serve")]
+    NotHeld {
+        /// Which.
+        id: TreeId,
+    },
+    /// No directory of a store that is read, or none for staging.
+    #[error("{} is no staging directory of a known store", path.display())]
+    NotStaging {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// Its manifest is refused.
+    #[error("cannot use the manifest of {id}")]
+    Manifest {
+        /// Which.
+        id: TreeId,
+        /// Why.
+        source: ManifestError,
+    },
+    /// It cannot be cut.
+    #[error("cannot cut {id} into pieces")]
+    Layout {
+        /// Which.
+        id: TreeId,
+        /// Why.
+        source: LayoutError,
+    },
+    /// The index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The system refused.
+    #[error("cannot read {id}")]
+    Io {
+        /// Which.
+        id: TreeId,
+        /// What it says.
+        source: io::Error,
+    },
+}
+
+/// The trees that were read last.
+#[derive(Debug, Default)]
+pub(super) struct OpenTrees {
+    /// The one used last stands last.
+    trees: Vec<(TreeKey, Source, Instant)>,
+}
+
+impl Shelf {
+    /// Opens a verified tree for reading its pieces.
+    pub fn open(&self, id: &TreeId, audience: Audience) -> Result<Source, OpenError> {
+        let not_held = || OpenError::NotHeld { id: *id };
+        let copy = self
+            .catalogue()
+            .copies(id)
+            .iter()
+            .find(|copy| self.serves(id, copy, audience))
+            .cloned();
+        let copy = copy.ok_or_else(not_held)?;
+        let key = copy.key.ok_or_else(not_held)?;
+        if let Some(source) = self.open_trees().find(key) {
+            return Ok(source);
+        }
+        match self.open_copy(id, &copy, key) {
+            Ok(source) => {
+                let source = Arc::new(source);
+                self.open_trees().put(key, Arc::clone(&source));
+                Ok(source)
+            }
+            // It is not what it was when it was hashed.
+            Err(error) if is_changed(&error) => {
+                self.set_unverified(id, &copy)?;
+                Err(not_held())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens what the fetcher is still putting together in a store, by its word.
+    ///
+    /// Only a directory directly in a known store that is named like a staging directory is taken, and the manifest in it
+    /// must be the one that the id names.
+    pub fn open_staged(
+        &self,
+        store: &Path,
+        name: &OsStr,
+        id: &TreeId,
+    ) -> Result<PieceSource, OpenError> {
+        let not_staging = || OpenError::NotStaging {
+            path: store.join(name),
+        };
+        let is_known = self.roots.iter().any(|root| root.path == store);
+        let is_name = Path::new(name).components().count() == 1 && !name.as_bytes().contains(&b'/');
+        if !is_known || !is_name || !name.as_bytes().starts_with(STAGING_PREFIX) {
+            return Err(not_staging());
+        }
+        let io = |source| OpenError::Io { id: *id, source };
+        let root = Beneath::open(store).map_err(io)?;
+        let dir = root.directory(Path::new(name)).map_err(io)?;
+        let text = read_manifest_file(&dir)
+            .map_err(io)?
+            .ok_or_else(not_staging)?;
+        let (manifest, layout) = read_layout(id, text)?;
+        Ok(PieceSource::staged(dir, manifest, layout))
+    }
+
+    /// Closes what nobody read for a while.
+    pub fn close_idle(&self, idle: Duration) {
+        self.open_trees()
+            .trees
+            .retain(|(_, _, used)| used.elapsed() < idle);
+    }
+
+    pub(super) fn open_copy(
+        &self,
+        id: &TreeId,
+        copy: &TreeCopy,
+        key: TreeKey,
+    ) -> Result<PieceSource, OpenError> {
+        let io = |source| OpenError::Io { id: *id, source };
+        let root = Beneath::open(self.root_path(copy.root)).map_err(io)?;
+        let dir = root.directory(Path::new(&copy.name)).map_err(io)?;
+        let kept = self.index.tree(self.root_path(copy.root), &copy.name)?;
+        let text = match read_manifest_file(&dir).map_err(io)? {
+            Some(text) => text,
+            None => kept
+                .and_then(|(_, record)| record.manifest)
+                .ok_or_else(|| io(io::Error::from(io::ErrorKind::NotFound)))?,
+        };
+        let (manifest, layout) = read_layout(id, text)?;
+        Ok(PieceSource::indexed(
+            dir,
+            manifest,
+            layout,
+            Arc::clone(&self.index),
+            key,
+        ))
+    }
+
+    fn serves(&self, id: &TreeId, copy: &TreeCopy, audience: Audience) -> bool {
+        copy.is_verified()
+            && id.family() != Family::Sha1
+            && copy.sizes.pieces_known()
+            && match audience {
+                Audience::Peers => self.is_shared(copy.root),
+                Audience::Local => true,
+            }
+    }
+}
+
+fn is_changed(error: &OpenError) -> bool {
+    match error {
+        OpenError::Manifest { .. } => true,
+        OpenError::Io { source, .. } => is_absence(source),
+        OpenError::NotHeld { .. }
+        | OpenError::NotStaging { .. }
+        | OpenError::Layout { .. }
+        | OpenError::Index(_) => false,
+    }
+}
+
+fn read_layout(id: &TreeId, text: Vec<u8>) -> Result<(Manifest, Layout), OpenError> {
+    let manifest =
+        Manifest::verified(id, text).map_err(|source| OpenError::Manifest { id: *id, source })?;
+    let layout =
+        Layout::of_manifest(&manifest).map_err(|source| OpenError::Layout { id: *id, source })?;
+    Ok((manifest, layout))
+}
+
+impl OpenTrees {
+    fn find(&mut self, key: TreeKey) -> Option<Source> {
+        let place = self.trees.iter().position(|(known, _, _)| *known == key)?;
+        let (_, source, _) = self.trees.remove(place);
+        self.trees.push((key, Arc::clone(&source), Instant::now()));
+        Some(source)
+    }
+
+    fn put(&mut self, key: TreeKey, source: Source) {
+        self.forget(key);
+        self.trees.push((key, source, Instant::now()));
+        while self.trees.len() > 1 && (self.trees.len() > MAX_OPEN || self.bytes() > MAX_OPEN_BYTES)
+        {
+            self.trees.remove(0);
+        }
+    }
+
+    pub(super) fn forget(&mut self, key: TreeKey) {
+        self.trees.retain(|(known, _, _)| *known != key);
+    }
+
+    fn bytes(&self) -> usize {
+        self.trees
+            .iter()
+            .map(|(_, source, _)| source.manifest().text().len())
+            .sum()
+    }
+}

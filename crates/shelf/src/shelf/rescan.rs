@@ -1,0 +1,183 @@
+//! Finding out which trees lie in the stores.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use zeroshare_content::TreeId;
+
+use super::catalogue::TreeCopy;
+use super::{Shelf, ShelfEvent};
+use crate::beneath::{Beneath, Identity};
+use crate::index::{IndexError, TreeKey, TreeRecord, TreeSizes, TreeState};
+
+/// Midstates under which anything was sent are kept for 60 s; twice that, since peers' clocks differ.
+const KEPT_WHEN_GONE: Duration = Duration::from_secs(120);
+
+/// The directories of one store that are named like trees.
+type Listing = BTreeMap<String, (TreeId, Identity)>;
+
+impl Shelf {
+    /// Compares the stores with what is known of them. Reads names only.
+    pub fn rescan(&self, now: SystemTime) -> Result<(), IndexError> {
+        let mut seen = Vec::new();
+        let mut has_work = false;
+        for root in 0..self.roots.len() {
+            let listing = match self.list_root(root, &mut seen) {
+                Ok(listing) => listing,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Listing::new(),
+                Err(error) => {
+                    tracing::warn!(store = %self.root_path(root).display(), %error, "cannot read store");
+                    Listing::new()
+                }
+            };
+            has_work |= self.compare_root(root, listing, now)?;
+        }
+        self.index
+            .purge_gone(now.checked_sub(KEPT_WHEN_GONE).unwrap_or(now))?;
+        if has_work {
+            self.tell(ShelfEvent::Work);
+        }
+        Ok(())
+    }
+
+    /// Lists a store; one that was listed under another path already counts as empty.
+    fn list_root(&self, root: usize, seen: &mut Vec<Identity>) -> io::Result<Listing> {
+        let opened = Beneath::open(self.root_path(root))?;
+        let identity = opened.identity()?;
+        if seen.contains(&identity) {
+            return Ok(Listing::new());
+        }
+        seen.push(identity);
+        let mut listing = Listing::new();
+        for name in opened.names()? {
+            let Some(id) = TreeId::from_directory_name(&name) else {
+                continue;
+            };
+            // A symbolic link may lead anywhere; 0install follows it, nothing is served through it.
+            let Some(directory) = opened.directory_identity(Path::new(OsStr::from_bytes(&name)))
+            else {
+                continue;
+            };
+            if let Ok(name) = String::from_utf8(name) {
+                listing.insert(name, (id, directory));
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Takes in what lies in one store now, and says whether something of it waits to be hashed.
+    fn compare_root(
+        &self,
+        root: usize,
+        listing: Listing,
+        now: SystemTime,
+    ) -> Result<bool, IndexError> {
+        let known: BTreeMap<String, (TreeId, TreeCopy)> = self
+            .catalogue()
+            .all()
+            .filter(|(_, copy)| copy.root == root)
+            .map(|(id, copy)| (copy.name.clone(), (*id, copy.clone())))
+            .collect();
+        for (name, (id, copy)) in &known {
+            match listing.get(name) {
+                None => self.take_away(id, copy, now)?,
+                Some((_, identity)) if *identity != copy.identity => {
+                    self.set_unverified(
+                        id,
+                        &TreeCopy {
+                            identity: *identity,
+                            ..copy.clone()
+                        },
+                    )?;
+                }
+                Some(_) => {}
+            }
+        }
+        if listing.keys().any(|name| !known.contains_key(name)) || known.is_empty() {
+            let mut records: BTreeMap<String, (TreeKey, TreeRecord)> = self
+                .index
+                .trees(self.root_path(root))?
+                .into_iter()
+                .map(|(key, record)| (record.name.clone(), (key, record)))
+                .collect();
+            records.retain(|name, _| !known.contains_key(name));
+            for (name, (id, identity)) in &listing {
+                if !known.contains_key(name) {
+                    self.take_in(root, name, (*id, *identity), records.remove(name));
+                }
+            }
+            for (key, _) in records.into_values() {
+                self.index.set_gone(key, now)?;
+            }
+        }
+        let catalogue = self.catalogue();
+        let has_work = catalogue
+            .all()
+            .any(|(_, copy)| copy.state == TreeState::Unverified);
+        Ok(has_work)
+    }
+
+    fn take_in(
+        &self,
+        root: usize,
+        name: &str,
+        (id, identity): (TreeId, Identity),
+        record: Option<(TreeKey, TreeRecord)>,
+    ) {
+        let (key, state, sizes) = match record {
+            // What was not synced under another boot may be lost, whatever the names say.
+            Some((
+                key,
+                TreeRecord {
+                    boot: Some(boot),
+                    sizes,
+                    ..
+                },
+            )) if boot != self.boot => (Some(key), TreeState::Unverified, sizes),
+            Some((key, record)) => (Some(key), record.state, record.sizes),
+            None => (None, TreeState::Unverified, TreeSizes::default()),
+        };
+        let copy = TreeCopy {
+            root,
+            name: name.to_owned(),
+            identity,
+            key,
+            state,
+            sizes,
+        };
+        self.catalogue().put(id, copy);
+        self.tell(ShelfEvent::Changed(id));
+    }
+
+    fn take_away(&self, id: &TreeId, copy: &TreeCopy, now: SystemTime) -> Result<(), IndexError> {
+        if let Some(key) = copy.key {
+            self.open_trees().forget(key);
+            self.index.set_gone(key, now)?;
+        }
+        self.catalogue().remove(id, copy.root, &copy.name);
+        self.tell(ShelfEvent::Changed(*id));
+        Ok(())
+    }
+
+    /// Trusts a copy no more until it was hashed again.
+    pub(super) fn set_unverified(&self, id: &TreeId, copy: &TreeCopy) -> Result<(), IndexError> {
+        if let Some(key) = copy.key {
+            self.open_trees().forget(key);
+            self.index.set_state(key, &TreeState::Unverified)?;
+        }
+        self.catalogue().put(
+            *id,
+            TreeCopy {
+                state: TreeState::Unverified,
+                ..copy.clone()
+            },
+        );
+        self.tell(ShelfEvent::Changed(*id));
+        self.tell(ShelfEvent::Work);
+        Ok(())
+    }
+}
