@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode};
 pub(crate) use files::{BlobPlace, FileRecord};
 pub(crate) use trees::{TreeKey, TreeRecord, TreeSizes, TreeState};
 
-/// The index: a cache of what hashing found out, in one SQLite file that processes may share.
+/// The index: a cache of what hashing found out, in one `SQLite` file that processes may share.
 ///
 /// It may be lost at any time; then trees are hashed again. So a broken file is moved aside, not repaired.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub enum IndexError {
         /// What the system says.
         source: io::Error,
     },
-    /// SQLite refused.
+    /// `SQLite` refused.
     #[error("cannot use the index")]
     Database {
         /// What it says.
@@ -101,7 +101,7 @@ fn is_broken(error: &rusqlite::Error) -> bool {
     )
 }
 
-/// SQLite's integers are signed; the bits are kept.
+/// `SQLite`'s integers are signed; the bits are kept.
 fn signed(value: u64) -> i64 {
     value.cast_signed()
 }

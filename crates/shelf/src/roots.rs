@@ -114,7 +114,7 @@ fn configured_roots(lists: &[PathBuf]) -> Vec<StoreRoot> {
             Ok(found) => paths.extend(found),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                tracing::warn!(list = %list.display(), %error, "cannot read list of stores")
+                tracing::warn!(list = %list.display(), %error, "cannot read list of stores");
             }
         }
     }

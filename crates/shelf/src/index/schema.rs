@@ -92,9 +92,11 @@ fn version(connection: &Connection) -> rusqlite::Result<usize> {
 
 /// Makes an index as an older program left it.
 #[cfg(test)]
-pub(super) fn make_version(connection: &Connection, version: usize) -> rusqlite::Result<()> {
-    for step in STEPS.iter().take(version) {
-        connection.execute_batch(step)?;
+pub(super) fn make_version(connection: &Connection, version: u32) {
+    for step in STEPS.iter().take(version as usize) {
+        connection.execute_batch(step).unwrap();
     }
-    connection.pragma_update(None, "user_version", i64::try_from(version).unwrap())
+    connection
+        .pragma_update(None, "user_version", version)
+        .unwrap();
 }

@@ -80,7 +80,7 @@ fn an_older_index_is_upgraded_and_keeps_what_it_knows() {
     let path = place.path().join("index.sqlite");
     let (tree, _) = sample("/store");
     let old = Connection::open(&path).unwrap();
-    schema::make_version(&old, 1).unwrap();
+    schema::make_version(&old, 1);
     old.execute(
         "INSERT INTO trees (root, name, state, verified_seconds, total_bytes, content_bytes, manifest_bytes, pieces)
          VALUES (?1, ?2, 1, 1000, 7, 6, 5, 4)",

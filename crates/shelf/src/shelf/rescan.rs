@@ -15,7 +15,7 @@ use crate::beneath::{Beneath, Identity};
 use crate::index::{IndexError, TreeKey, TreeRecord, TreeSizes, TreeState};
 
 /// Midstates under which anything was sent are kept for 60 s; twice that, since peers' clocks differ.
-const KEPT_WHEN_GONE: Duration = Duration::from_secs(120);
+const KEPT_WHEN_GONE: Duration = Duration::from_mins(2);
 
 /// The directories of one store that are named like trees.
 type Listing = BTreeMap<String, (TreeId, Identity)>;
@@ -34,7 +34,7 @@ impl Shelf {
                     Listing::new()
                 }
             };
-            has_work |= self.compare_root(root, listing, now)?;
+            has_work |= self.compare_root(root, &listing, now)?;
         }
         self.index
             .purge_gone(now.checked_sub(KEPT_WHEN_GONE).unwrap_or(now))?;
@@ -73,7 +73,7 @@ impl Shelf {
     fn compare_root(
         &self,
         root: usize,
-        listing: Listing,
+        listing: &Listing,
         now: SystemTime,
     ) -> Result<bool, IndexError> {
         let known: BTreeMap<String, (TreeId, TreeCopy)> = self
@@ -105,7 +105,7 @@ impl Shelf {
                 .map(|(key, record)| (record.name.clone(), (key, record)))
                 .collect();
             records.retain(|name, _| !known.contains_key(name));
-            for (name, (id, identity)) in &listing {
+            for (name, (id, identity)) in listing {
                 if !known.contains_key(name) {
                     self.take_in(root, name, (*id, *identity), records.remove(name));
                 }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
-use zeroshare_content::{Algorithm, BlobId, GRAIN, HashKind, ItemKind, Manifest, Piece, TreeId};
+use zeroshare_content::{Algorithm, BlobId, HashKind, ItemKind, Manifest, Piece, TreeId};
 
 use super::*;
 use crate::index::{FileRecord, TreeState};
@@ -16,7 +16,9 @@ use crate::scan::{MANIFEST_FILE, scan_tree};
 const BOOT: &str = "this boot";
 
 /// Larger than the piece size of a small tree, so that it travels in slices.
-const LARGE: usize = 5 * GRAIN as usize + 77;
+const LARGE: usize = 5 * GRAIN_BYTES + 77;
+
+const GRAIN_BYTES: usize = 128 * 1024;
 
 #[test]
 fn a_tree_is_offered_once_it_was_hashed() {
@@ -139,7 +141,7 @@ fn a_replaced_symlink_is_not_served() {
 fn recheck_finds_decay_that_no_stamp_shows_in_runs_and_slices() {
     for (algorithm, file, at) in [
         (Algorithm::Sha256New, "small", 3),
-        (Algorithm::Sha256New, "copy", GRAIN as usize + 1),
+        (Algorithm::Sha256New, "copy", GRAIN_BYTES + 1),
         (Algorithm::Sha256New, "copy", LARGE - 1),
         (Algorithm::Sha1New, "small", 0),
         (Algorithm::Sha1New, "copy", LARGE - 1),
@@ -367,14 +369,14 @@ fn midstates_are_kept_for_a_while_after_a_tree_is_gone() {
             .unwrap()
             .is_some()
     );
-    shelf.rescan(now + Duration::from_secs(60)).unwrap();
+    shelf.rescan(now + Duration::from_mins(1)).unwrap();
     assert!(
         shelf
             .midstates(&id, line, Audience::Peers)
             .unwrap()
             .is_some()
     );
-    shelf.rescan(now + Duration::from_secs(600)).unwrap();
+    shelf.rescan(now + Duration::from_mins(10)).unwrap();
     assert!(
         shelf
             .midstates(&id, line, Audience::Peers)
@@ -477,7 +479,7 @@ proptest! {
         let Some(size) = source.layout().piece_len(piece) else { return Ok(()) };
         let range = start.min(size)..(start + length).min(size);
         let expected = slow_pieces(&shelf.holding(&id).unwrap().path, &id)[piece as usize]
-            [range.start as usize..range.end as usize]
+            [at(range.start)..at(range.end)]
             .to_vec();
         let recheck = if recheck { Recheck::Yes } else { Recheck::No };
         prop_assert_eq!(read_range(&source, piece, range, recheck).unwrap(), expected);
@@ -543,7 +545,9 @@ impl Place {
     fn put_tree(&self, store: &str, algorithm: Algorithm) -> TreeId {
         let tree = self.path(store).join("tmp-new");
         fs::create_dir_all(tree.join("dir")).unwrap();
-        let large: Vec<u8> = (0..LARGE).map(|at| (at / 7 % 251) as u8).collect();
+        let large: Vec<u8> = (0..LARGE)
+            .map(|at| u8::try_from(at / 7 % 251).unwrap())
+            .collect();
         for (name, bytes) in [
             ("small", &b"8 bytes!"[..]),
             ("large", &large),
@@ -658,7 +662,7 @@ fn read_range(
     recheck: Recheck,
 ) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
-    PieceReader::new(source, recheck).read(piece, range, &|| true, &mut |part| {
+    PieceReader::new(source, recheck, &|| true).read(piece, range, &mut |part| {
         assert!(part.len() <= crate::PART_BYTES && !part.is_empty());
         bytes.extend_from_slice(&part);
         ControlFlow::Continue(())
@@ -702,9 +706,11 @@ fn slow_pieces(tree: &Path, id: &TreeId) -> Vec<Vec<u8>> {
     (0..layout.piece_count())
         .map(|piece| match layout.piece(piece).unwrap() {
             Piece::Run { items } => items.flat_map(content).collect(),
-            Piece::Slice { item, offset, len } => {
-                content(item)[offset as usize..][..len as usize].to_vec()
-            }
+            Piece::Slice { item, offset, len } => content(item)[at(offset)..][..at(len)].to_vec(),
         })
         .collect()
+}
+
+fn at(offset: u64) -> usize {
+    usize::try_from(offset).unwrap()
 }
