@@ -1,0 +1,210 @@
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use zeroshare_content::{BlobId, HashKind, Manifest};
+
+use crate::StageError;
+use crate::beneath;
+
+/// How the names of our staging directories in a store begin; Zero Install ignores all that begins with `tmp-`.
+pub(crate) const STAGING_PREFIX: &[u8] = b"tmp-zeroshare-";
+
+/// How the names of staging directories beside an ordinary copy begin.
+pub(crate) const COPY_PREFIX: &[u8] = b".tmp-zeroshare-";
+
+/// How the name of a staging directory's journal ends.
+pub(crate) const JOURNAL_SUFFIX: &[u8] = b".state";
+
+/// How often a staging directory may vanish (committed or swept by others) while we try to lock it.
+const LOCK_ATTEMPTS: usize = 16;
+
+/// Where a tree is staged, and what it becomes.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) kind: PlaceKind,
+    /// The store, or the directory that an ordinary copy is made in.
+    pub(crate) parent: OwnedFd,
+    pub(crate) parent_path: PathBuf,
+    /// The name of the staging directory.
+    pub(crate) name: OsString,
+    /// The name that it gets.
+    pub(crate) target: OsString,
+}
+
+/// What a tree is staged for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PlaceKind {
+    /// A store: read-only, with its manifest.
+    Store,
+    /// An ordinary copy, to be changed at will.
+    Copy,
+}
+
+/// A staging directory that nobody else has.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    pub(crate) dir: OwnedFd,
+    /// Whether an earlier run had made it.
+    pub(crate) resumed: bool,
+}
+
+impl Place {
+    /// A tree's place in a store, which is made if it is not there.
+    pub(crate) fn in_store(store: &Path, manifest: &Manifest) -> Result<Self, StageError> {
+        fs::create_dir_all(store).map_err(|error| StageError::io(store, error))?;
+        let target = manifest.id().to_string();
+        let name = [STAGING_PREFIX, target.as_bytes()].concat();
+        Ok(Self {
+            kind: PlaceKind::Store,
+            parent: open_parent(store)?,
+            parent_path: store.to_owned(),
+            name: OsString::from_vec(name),
+            target: OsString::from(target),
+        })
+    }
+
+    /// The place of an ordinary copy, which must be free.
+    pub(crate) fn of_copy(path: &Path, manifest: &Manifest) -> Result<Self, StageError> {
+        let bad_target = || StageError::BadTarget {
+            path: path.to_owned(),
+        };
+        let target = path.file_name().ok_or_else(bad_target)?;
+        let parent_path = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let parent = open_parent(parent_path)?;
+        if beneath::find(&parent, target.as_bytes())
+            .map_err(|error| StageError::io(path, error))?
+            .is_some()
+        {
+            return Err(StageError::TargetExists {
+                path: path.to_owned(),
+            });
+        }
+        let named = [
+            manifest.id().to_string().as_bytes(),
+            b"/",
+            target.as_bytes(),
+        ]
+        .concat();
+        let hash = BlobId::of(HashKind::Sha256, &named).hex();
+        let name = [COPY_PREFIX, &hash.as_bytes()[..32]].concat();
+        Ok(Self {
+            kind: PlaceKind::Copy,
+            parent,
+            parent_path: parent_path.to_owned(),
+            name: OsString::from_vec(name),
+            target: target.to_owned(),
+        })
+    }
+
+    /// Where the tree is staged.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.parent_path.join(&self.name)
+    }
+
+    /// Where the tree ends.
+    pub(crate) fn target_path(&self) -> PathBuf {
+        self.parent_path.join(&self.target)
+    }
+
+    /// The name of the journal, beside the staging directory.
+    pub(crate) fn journal_name(&self) -> Vec<u8> {
+        [self.name.as_bytes(), JOURNAL_SUFFIX].concat()
+    }
+
+    /// Makes or finds the staging directory, and takes it for this process alone.
+    pub(crate) fn lock(&self) -> Result<Locked, StageError> {
+        let io = |error: Errno| StageError::io(self.path(), error);
+        for _ in 0..LOCK_ATTEMPTS {
+            let resumed = match rustix::fs::mkdirat(&self.parent, &self.name, Mode::RWXU) {
+                Ok(()) => false,
+                Err(Errno::EXIST) => true,
+                Err(error) => return Err(io(error)),
+            };
+            match try_lock(&self.parent, &self.name) {
+                TryLock::Locked(dir) => {
+                    self.tidy(&dir)?;
+                    return Ok(Locked { dir, resumed });
+                }
+                TryLock::Busy => return Err(StageError::AlreadyLocked { dir: self.path() }),
+                TryLock::Foreign => return Err(StageError::Foreign { dir: self.path() }),
+                // Its name is ours, and a link or file there is nothing that we made.
+                TryLock::NoDirectory => beneath::remove(&self.parent, self.name.as_bytes())
+                    .map_err(|error| StageError::io(self.path(), error))?,
+                TryLock::Vanished => {}
+                TryLock::Failed(error) => return Err(io(error)),
+            }
+        }
+        Err(StageError::AlreadyLocked { dir: self.path() })
+    }
+
+    /// Takes from a staging directory what it inherited: it decides about modes alone.
+    fn tidy(&self, dir: &OwnedFd) -> Result<(), StageError> {
+        for acl in ["system.posix_acl_default", "system.posix_acl_access"] {
+            // Where there are no such lists, none was inherited.
+            let _removed = rustix::fs::fremovexattr(dir, acl);
+        }
+        beneath::set_mode(dir, 0o700).map_err(|error| StageError::io(self.path(), error))
+    }
+}
+
+/// How an attempt to lock a directory ended.
+#[derive(Debug)]
+pub(crate) enum TryLock {
+    Locked(OwnedFd),
+    /// Somebody else has it.
+    Busy,
+    /// It belongs to another user.
+    Foreign,
+    /// Something else has its name.
+    NoDirectory,
+    /// It was renamed or removed meanwhile.
+    Vanished,
+    Failed(Errno),
+}
+
+/// Locks a directory by its name, and makes sure that it still has it.
+pub(crate) fn try_lock(parent: &OwnedFd, name: &OsStr) -> TryLock {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
+        Ok(dir) => dir,
+        Err(Errno::NOENT) => return TryLock::Vanished,
+        Err(Errno::NOTDIR | Errno::LOOP) => return TryLock::NoDirectory,
+        Err(error) => return TryLock::Failed(error),
+    };
+    match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return TryLock::Busy,
+        Err(error) => return TryLock::Failed(error),
+    }
+    let opened = match rustix::fs::fstat(&dir) {
+        Ok(opened) => opened,
+        Err(error) => return TryLock::Failed(error),
+    };
+    if opened.st_uid != rustix::process::geteuid().as_raw() {
+        return TryLock::Foreign;
+    }
+    match beneath::find(parent, name.as_bytes()) {
+        Ok(Some(named))
+            if beneath::file_type(&named) == FileType::Directory
+                && (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino) =>
+        {
+            TryLock::Locked(dir)
+        }
+        Ok(_) => TryLock::Vanished,
+        Err(error) => TryLock::Failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+    }
+}
+
+/// Opens the directory that something is staged in; a store may well be a symlink.
+pub(crate) fn open_parent(path: &Path) -> Result<OwnedFd, StageError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|error| StageError::io(path, error))
+}
