@@ -68,9 +68,9 @@ mod tests {
         };
         for (serving, expected) in [(false, Answer::NotServing), (true, Answer::Serving)] {
             if serving {
-                health.serving().await
+                health.serving().await;
             } else {
-                health.not_serving().await
+                health.not_serving().await;
             }
             for name in ["a.B", "c.D", ""] {
                 assert_eq!(check(&service, name).await.unwrap(), expected, "{name}");

@@ -57,6 +57,7 @@ impl Lifetime {
     }
 
     /// A lifetime that stops with this one, and for whose tasks this one waits.
+    #[must_use]
     pub fn child(&self) -> Self {
         let child = Self::with_parent(Some(self.clone()), self.node.stop.child_token());
         lock(&self.node.children).insert(child.node.id, Arc::downgrade(&child.node));
@@ -259,7 +260,7 @@ mod tests {
 
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     #[tokio::test]
     async fn a_child_stops_with_its_parent_and_the_parent_waits_for_it() {
@@ -325,7 +326,7 @@ mod tests {
             }
         });
         assert!(lifetime.end(LONG).await);
-        assert!(work.is_finished());
+        work.await.unwrap().unwrap();
         ending.await.unwrap().unwrap();
     }
 }

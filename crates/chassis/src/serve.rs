@@ -11,6 +11,8 @@ mod metered;
 mod pages;
 mod request;
 mod seats;
+#[cfg(test)]
+mod tests;
 mod watchdog;
 
 use std::{
@@ -83,8 +85,12 @@ pub async fn serve_local_within(
         }
     }
     let acceptor = Acceptor::new(routes, bounds, &lifetime);
-    unix.into_iter().for_each(|door| acceptor.open(door));
-    tcp.into_iter().for_each(|door| acceptor.open(door));
+    for door in unix {
+        acceptor.open(door);
+    }
+    for door in tcp {
+        acceptor.open(door);
+    }
     acceptor.finish(&lifetime).await;
     Ok(())
 }
@@ -104,7 +110,9 @@ pub async fn serve_lan(
         doors.push(TcpDoor::new(listener, Some(admission.clone()), &bounds)?);
     }
     let acceptor = Acceptor::new(routes, bounds, &lifetime);
-    doors.into_iter().for_each(|door| acceptor.open(door));
+    for door in doors {
+        acceptor.open(door);
+    }
     acceptor.finish(&lifetime).await;
     Ok(())
 }

@@ -1,6 +1,12 @@
 //! Logs to stderr, and traces to a collector when there is one.
 
-use std::{io, io::IsTerminal as _, time::Duration};
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
 
 use opentelemetry::{KeyValue, global, trace::TracerProvider as _};
 use opentelemetry_otlp::WithExportConfig as _;

@@ -21,14 +21,13 @@ pub(super) fn bind(address: SocketAddr) -> Result<(Vec<TcpListener>, SocketAddr)
     if address.ip().is_unspecified() || address.ip().is_multicast() {
         return Err(ListenError::Unspecified { address });
     }
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenError::InUse {
-            address: address.to_string(),
-        },
-        _ => ListenError::Io {
-            address: address.to_string(),
-            source,
-        },
+    let failed = |source: io::Error| {
+        let address = address.to_string();
+        if source.kind() == io::ErrorKind::AddrInUse {
+            ListenError::InUse { address }
+        } else {
+            ListenError::Io { address, source }
+        }
     };
     let Some(device) = device_of(address.ip()).map_err(failed)? else {
         let listener = listen(address, None).map_err(failed)?;

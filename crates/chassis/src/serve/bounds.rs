@@ -61,7 +61,7 @@ impl Bounds {
             first_request: Duration::from_secs(10),
             request: Some(Duration::from_secs(10)),
             stall: Duration::from_secs(10),
-            idle: Duration::from_secs(60),
+            idle: Duration::from_mins(1),
             drain: Duration::from_secs(5),
             request_bytes: Some(256 * KIB),
             header_bytes: 16 * 1024,
@@ -84,15 +84,15 @@ impl Bounds {
             streams: 256,
             request: None,
             request_bytes: None,
-            stall: Duration::from_secs(600),
-            idle: Duration::from_secs(3600),
+            stall: Duration::from_mins(10),
+            idle: Duration::from_hours(1),
             header_bytes: 64 * 1024,
             frame_bytes: 1024 * 1024,
             stream_window_bytes: 2 * 1024 * 1024,
             connection_window_bytes: 4 * 1024 * 1024,
             pages_per_peer_bytes: 64 * MIB,
-            keepalive_interval: Duration::from_secs(300),
-            keepalive_timeout: Duration::from_secs(600),
+            keepalive_interval: Duration::from_mins(5),
+            keepalive_timeout: Duration::from_mins(10),
             ..Self::lan()
         }
     }

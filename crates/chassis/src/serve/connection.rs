@@ -126,7 +126,7 @@ fn builder(bounds: &Bounds, streams: Streams) -> Builder<Streams> {
 
 /// The calls of one connection: hyper runs each as a task, and none may outlive the connection.
 #[derive(Debug, Clone)]
-struct Streams(Lifetime);
+pub(super) struct Streams(pub(super) Lifetime);
 
 impl<F> Executor<F> for Streams
 where

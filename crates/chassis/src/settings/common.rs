@@ -20,13 +20,13 @@ pub struct CommonSettings {
         value_delimiter = ':'
     )]
     pub store: Vec<PathBuf>,
-    /// Where sockets and the node's lock lie [default: $XDG_RUNTIME_DIR/zeroshare, or /run/zeroshare].
+    /// Where sockets and the node's lock lie [default: that of the session, or /run/zeroshare].
     #[arg(long, value_name = "DIR", env = "ZEROSHARE_RUNTIME_DIR")]
     pub runtime_dir: Option<PathBuf>,
-    /// Where the node's key and what it learnt lie [default: $XDG_STATE_HOME/zeroshare, or /var/lib/zeroshare].
+    /// Where the node's key and what it learnt lie [default: ~/.local/state/zeroshare, or /var/lib/zeroshare].
     #[arg(long, value_name = "DIR", env = "ZEROSHARE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Where the index of the stores lies [default: $XDG_CACHE_HOME/zeroshare, or /var/cache/zeroshare].
+    /// Where the index of the stores lies [default: ~/.cache/zeroshare, or /var/cache/zeroshare].
     #[arg(long, value_name = "DIR", env = "ZEROSHARE_CACHE_DIR")]
     pub cache_dir: Option<PathBuf>,
     /// The port of this node, for TCP and UDP; 0 takes any [default: 38339 if it is free, else any].
@@ -197,8 +197,11 @@ mod tests {
 
     #[test]
     fn an_empty_store_is_refused() {
-        let flags = parse(&["--store", ""]).common;
-        let error = CommonConfig::resolve(flags, CommonSettings::default(), &env()).unwrap_err();
+        let file = CommonSettings {
+            store: vec!["".into()],
+            ..CommonSettings::default()
+        };
+        let error = CommonConfig::resolve(parse(&[]).common, file, &env()).unwrap_err();
         assert_eq!(error.to_string(), "`store`: an empty path");
     }
 

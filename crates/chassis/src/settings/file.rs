@@ -111,12 +111,8 @@ impl ConfigFile {
     }
 
     fn refused(&self, message: &str, span: Range<usize>) -> SettingsError {
-        let before = self
-            .text
-            .as_bytes()
-            .get(..span.start)
-            .unwrap_or(self.text.as_bytes());
-        let index = before.iter().filter(|byte| **byte == b'\n').count();
+        let before = self.text.get(..span.start).unwrap_or(&self.text);
+        let index = before.matches('\n').count();
         let text = self
             .text
             .lines()
