@@ -1,0 +1,265 @@
+//! The calls of a store.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status};
+use zeroshare_api::{
+    errors::{ErrorReason, malformed_field, status, with_retry},
+    rpc::store::v1::store_service_server::StoreService,
+};
+use zeroshare_content::ContentId;
+use zeroshare_wire::{
+    convert::{ReadPieces, content_id, content_ids, to_piece_ranges},
+    pb::{
+        content::v1::PieceState,
+        store::v1::{
+            ContentStat, ReadManifestRequest, ReadManifestResponse, ReadMidstatesRequest,
+            ReadMidstatesResponse, ReadPiecesRequest, ReadPiecesResponse, StatContentRequest,
+            StatContentResponse, WatchPiecesRequest, WatchPiecesResponse,
+        },
+    },
+};
+
+use super::{
+    Call, Fault, Method, Shared,
+    fault::At,
+    lock,
+    sending::Sending,
+    wanted::{not_held, parts},
+};
+use crate::Offered;
+
+const MOST_IDS: usize = 256;
+
+/// A few messages ahead of the network: enough to stay busy, too few to hide who reads.
+const AHEAD: usize = 2;
+
+type Answer<T> = Result<Response<ReceiverStream<Result<T, Status>>>, Status>;
+
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[tonic::async_trait]
+impl StoreService for Store {
+    async fn stat_content(
+        &self,
+        request: Request<StatContentRequest>,
+    ) -> Result<Response<StatContentResponse>, Status> {
+        self.enter(Method::StatContent, &request, None);
+        let faults = self.begin().await?;
+        let asked = content_ids("content_ids", &request.get_ref().content_ids, MOST_IDS)
+            .map_err(|error| malformed_field(&error))?;
+        let claims_all = faults.iter().any(Fault::claims_all);
+        let stats = asked
+            .iter()
+            .filter_map(|id| self.stat(id, claims_all, &faults));
+        Ok(Response::new(StatContentResponse {
+            stats: stats.collect(),
+        }))
+    }
+
+    type ReadManifestStream = ReceiverStream<Result<ReadManifestResponse, Status>>;
+
+    async fn read_manifest(
+        &self,
+        request: Request<ReadManifestRequest>,
+    ) -> Answer<ReadManifestResponse> {
+        let id = self.id("tree_id", &request.get_ref().tree_id);
+        let call = self.enter(Method::ReadManifest, &request, id.as_ref().ok());
+        let faults = self.begin().await?;
+        let offered = self.offered(id?, &faults)?;
+        self.answer(faults, call, move |sending| async move {
+            let message = |data| ReadManifestResponse { data };
+            if sending.manifest(&offered, message).await.is_ok() {
+                sending.finished();
+            }
+        })
+    }
+
+    type ReadPiecesStream = ReceiverStream<Result<ReadPiecesResponse, Status>>;
+
+    async fn read_pieces(&self, request: Request<ReadPiecesRequest>) -> Answer<ReadPiecesResponse> {
+        let id = self.id("content_id", &request.get_ref().content_id);
+        let call = self.enter(Method::ReadPieces, &request, id.as_ref().ok());
+        let faults = self.begin().await?;
+        let read =
+            ReadPieces::try_from(request.into_inner()).map_err(|error| malformed_field(&error))?;
+        let offered = self.offered(read.content, &faults)?;
+        let parts = parts(&offered, &read)?;
+        for (nth, part) in parts.iter().enumerate() {
+            let at = At {
+                number: part.piece,
+                nth,
+                is_slice: offered.is_slice(part.piece),
+            };
+            if faults.iter().any(|fault| fault.lacks(at)) {
+                return Err(not_held(&offered, part.piece));
+            }
+        }
+        self.answer(faults, call, move |sending| async move {
+            let _over_or_done = sending.pieces(&offered, read.with_manifest, &parts).await;
+        })
+    }
+
+    type ReadMidstatesStream = ReceiverStream<Result<ReadMidstatesResponse, Status>>;
+
+    async fn read_midstates(
+        &self,
+        request: Request<ReadMidstatesRequest>,
+    ) -> Answer<ReadMidstatesResponse> {
+        let id = self.id("content_id", &request.get_ref().content_id);
+        self.enter(Method::ReadMidstates, &request, id.as_ref().ok());
+        let faults = self.begin().await?;
+        self.offered(id?, &faults)?;
+        let reason = ErrorReason::MidstatesNotKnown;
+        Err(status(Code::NotFound, reason, &[], "no midstates are kept"))
+    }
+
+    type WatchPiecesStream = ReceiverStream<Result<WatchPiecesResponse, Status>>;
+
+    async fn watch_pieces(
+        &self,
+        request: Request<WatchPiecesRequest>,
+    ) -> Answer<WatchPiecesResponse> {
+        let id = self.id("content_id", &request.get_ref().content_id);
+        let call = self.enter(Method::WatchPieces, &request, id.as_ref().ok());
+        let faults = self.begin().await?;
+        let offered = self.offered(id?, &faults)?;
+        self.answer(faults, call, move |sending| async move {
+            let snapshot = WatchPiecesResponse {
+                ranges: to_piece_ranges(&offered.held()),
+                state: PieceState::Proven.into(),
+                snapshot_done: true,
+                ..WatchPiecesResponse::default()
+            };
+            let sent = sending.to.send(Ok(snapshot)).await;
+            let complete = (0..offered.piece_count()).all(|piece| offered.holds(piece));
+            if sent.is_ok() && !complete {
+                let _caller_left = sending.stall().await;
+            }
+            sending.finished();
+        })
+    }
+}
+
+impl Store {
+    fn enter<T>(&self, method: Method, request: &Request<T>, content: Option<&ContentId>) -> usize {
+        let parent = request.metadata().get("traceparent");
+        let mut record = lock(&self.shared.record);
+        record.calls.push(Call {
+            method,
+            content: content.copied(),
+            manifest_bytes: 0,
+            sent: Vec::new(),
+            trace_parent: parent.and_then(|parent| parent.to_str().ok().map(str::to_owned)),
+            finished: false,
+        });
+        record.calls.len() - 1
+    }
+
+    /// The faults of this call; some of them end it here.
+    async fn begin(&self) -> Result<Vec<Fault>, Status> {
+        let faults = self.shared.faults();
+        for fault in &faults {
+            match fault {
+                Fault::Busy(after) => {
+                    let reason = ErrorReason::TooManyTransfers;
+                    let busy = status(Code::ResourceExhausted, reason, &[], "busy");
+                    return Err(with_retry(busy, *after));
+                }
+                Fault::StallBeforeAnswer => self.shared.lifetime.stopping().await,
+                _ => {}
+            }
+        }
+        Ok(faults)
+    }
+
+    #[expect(clippy::unused_self, reason = "reads like the other steps of a call")]
+    fn id(&self, field: &'static str, text: &str) -> Result<ContentId, Status> {
+        content_id(field, text).map_err(|error| malformed_field(&error))
+    }
+
+    fn offered(&self, id: ContentId, faults: &[Fault]) -> Result<Arc<Offered>, Status> {
+        let lacks = faults
+            .iter()
+            .any(|fault| matches!(fault, Fault::LacksContent));
+        let offered = self.shared.content(&id).filter(|_| !lacks);
+        offered.ok_or_else(|| {
+            let reason = ErrorReason::ContentNotFound;
+            let metadata = [("contentId", id.to_string())];
+            status(Code::NotFound, reason, &metadata, format!("no {id}"))
+        })
+    }
+
+    fn stat(&self, id: &ContentId, claims_all: bool, faults: &[Fault]) -> Option<ContentStat> {
+        let announced = |fault: &Fault| matches!(fault, Fault::EndlessManifest { announced: true });
+        let endless = faults.iter().any(announced);
+        let stat = |manifest: u64, size: u64, held: u32, total: u32| ContentStat {
+            content_id: id.to_string(),
+            manifest_size_bytes: if endless { 10 << 30 } else { manifest },
+            content_size_bytes: size,
+            held_pieces: if claims_all { total } else { held },
+            total_pieces: total,
+            list_digest: bytes::Bytes::new(),
+        };
+        match self.shared.content(id) {
+            Some(offered) => {
+                let held = offered
+                    .held()
+                    .iter()
+                    .map(|range| range.end - range.start)
+                    .sum();
+                let manifest = offered.manifest_text().len() as u64;
+                Some(stat(
+                    manifest,
+                    offered.content_size(),
+                    held,
+                    offered.piece_count(),
+                ))
+            }
+            None => claims_all.then(|| stat(100, 1000, 1, 1)),
+        }
+    }
+
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "an answer is what the handlers return"
+    )]
+    fn answer<T, F>(
+        &self,
+        faults: Vec<Fault>,
+        call: usize,
+        send: impl FnOnce(Sending<T>) -> F,
+    ) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (to, messages) = mpsc::channel(AHEAD);
+        let shared = Arc::clone(&self.shared);
+        let sending = send(Sending {
+            shared,
+            faults,
+            call,
+            to,
+        });
+        self.shared
+            .lifetime
+            .spawn("answer of a test's peer", sending);
+        Ok(Response::new(ReceiverStream::new(messages)))
+    }
+}
+
+impl Fault {
+    fn claims_all(&self) -> bool {
+        matches!(self, Self::LacksContent | Self::LacksPieces(_))
+    }
+
+    fn lacks(&self, at: At) -> bool {
+        matches!(self, Self::LacksPieces(which) if which.concerns(at))
+    }
+}
