@@ -1,4 +1,8 @@
 //! How a whole process ends: the test starts itself again as the process that is signalled.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test, though it has a `main` of its own"
+)]
 
 use std::{
     convert::Infallible,

@@ -79,7 +79,7 @@ impl Bounds {
     /// For callers on this machine: they may stream towards us, and be suspended for a while.
     pub fn local() -> Self {
         Self {
-            connections: 512,
+            connections: 1024,
             connections_per_peer: 256,
             streams: 256,
             request: None,

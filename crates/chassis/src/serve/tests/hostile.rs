@@ -29,6 +29,44 @@ async fn a_reader_that_never_reads_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_reader_of_http_1_that_never_reads_is_cut_off() {
+    let server = Server::start(Bounds {
+        stall: SHORT,
+        ..Bounds::lan()
+    });
+    let mut io = TcpStream::connect(server.address).await.unwrap();
+    io.write_all(b"POST /test.Probe/Endless HTTP/1.1\r\nhost: test\r\n\r\n")
+        .await
+        .unwrap();
+    let mut first = [0; 4];
+    within(io.read_exact(&mut first)).await.unwrap();
+    assert_eq!(&first, b"HTTP");
+    server.settle(0).await;
+    drop(io);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_used_is_closed() {
+    let server = Server::start(Bounds {
+        idle: SHORT,
+        ..Bounds::lan()
+    });
+    let mut client = Client::connect(server.address).await;
+    client.call("Whoami").await.unwrap();
+    client.cut().await;
+    // One that does not leave when it is asked to.
+    let mut io = TcpStream::connect(server.address).await.unwrap();
+    io.write_all(PREFACE).await.unwrap();
+    io.write_all(&headers_frame(1, "/test.Probe/Whoami"))
+        .await
+        .unwrap();
+    hung_up(&mut io).await;
+    server.settle(0).await;
+    server.end().await;
+}
+
+#[tokio::test]
 async fn a_reader_that_only_pings_is_cut_off() {
     let server = Server::start(Bounds {
         stall: SHORT,
