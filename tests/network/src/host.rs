@@ -290,11 +290,20 @@ impl Running {
 
     /// Memory resident now, in KiB.
     pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        self.status_field("VmRSS:")
+    }
+
+    /// The most memory that was ever resident, in KiB.
+    pub fn peak_resident_kib(&self) -> anyhow::Result<u64> {
+        self.status_field("VmHWM:")
+    }
+
+    fn status_field(&self, name: &str) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = status
             .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .context("no VmRSS")?;
+            .find(|line| line.starts_with(name))
+            .context("no such field")?;
         let number = line.split_whitespace().nth(1).context("no number")?;
         Ok(number.parse()?)
     }

@@ -36,7 +36,7 @@ fn build() -> anyhow::Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--quiet", "--locked", "--profile", profile])
-        .args(["-p", "zeroshare", "-p", "zeroshare-testkit", "--bins"])
+        .args(["-p", "zeroshare", "--bins"])
         .arg("--manifest-path")
         .arg(manifest)
         .status()
