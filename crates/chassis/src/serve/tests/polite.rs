@@ -92,6 +92,7 @@ async fn an_answer_that_waits_for_news_is_left_alone() {
     let server = Server::start(Bounds {
         stall: SHORT,
         idle: SHORT,
+        drain: SHORT,
         ..Bounds::lan()
     });
     let mut watching = Client::connect(server.address).await;
