@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT,
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_NOW,
+    UTIME_OMIT,
 };
 use rustix::io::Errno;
 
@@ -112,6 +113,19 @@ pub(crate) fn set_mtime(file: impl AsFd, seconds: i64) -> io::Result<()> {
             tv_sec: seconds,
             tv_nsec: 0,
         },
+    };
+    Ok(rustix::fs::futimens(file, &times)?)
+}
+
+/// Says that a file was changed now.
+pub(crate) fn touch(file: impl AsFd) -> io::Result<()> {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    let times = Timestamps {
+        last_access: now,
+        last_modification: now,
     };
     Ok(rustix::fs::futimens(file, &times)?)
 }

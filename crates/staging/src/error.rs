@@ -61,6 +61,14 @@ pub enum StageError {
         /// The entry that could not be made.
         path: PathBuf,
     },
+    /// The file system cannot store the time of a file, and the tree would have another id.
+    #[error("the file system at {} does not keep the time {seconds}", dir.display())]
+    TimeNotKept {
+        /// The staging directory.
+        dir: PathBuf,
+        /// The time, in seconds since the epoch.
+        seconds: i64,
+    },
     /// The content cannot be cut into pieces.
     #[error("the tree cannot be transferred")]
     Layout(#[from] LayoutError),

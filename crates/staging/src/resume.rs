@@ -58,7 +58,10 @@ impl Staged {
         if resumed {
             self.survey(&mut survey).map_err(resume_error)?;
         }
-        if let Err(refused) = self.check_space(survey.present) {
+        let possible = self
+            .check_times()
+            .and_then(|()| self.check_space(survey.present));
+        if let Err(refused) = possible {
             if !resumed {
                 self.give_up();
             }
@@ -79,6 +82,31 @@ impl Staged {
         space::check(&self.dir, &self.path, self.options.quota, |block| {
             (space::needed(&self.plan, kind, link, block), present)
         })
+    }
+
+    /// Tries the earliest and the latest time: some file systems know only some decades, or every other second.
+    fn check_times(&self) -> Result<(), StageError> {
+        let times = self.plan.lines().filter_map(|(_, line)| match line.entry {
+            Entry::File { mtime, .. } => Some(mtime),
+            Entry::Directory | Entry::Symlink { .. } => None,
+        });
+        let (mut earliest, mut latest, mut odd) = (None::<i64>, None::<i64>, None);
+        for time in times {
+            earliest = Some(earliest.map_or(time, |earliest| earliest.min(time)));
+            latest = Some(latest.map_or(time, |latest| latest.max(time)));
+            odd = odd.or((time % 2 != 0).then_some(time));
+        }
+        let io = |error| StageError::io(&self.path, error);
+        for seconds in [earliest, latest, odd].into_iter().flatten() {
+            beneath::set_mtime(&self.dir, seconds).map_err(io)?;
+            let stat = rustix::fs::fstat(&self.dir).map_err(|error| io(error.into()))?;
+            if (stat.st_mtime, stat.st_mtime_nsec) != (seconds, 0) {
+                let dir = self.path.clone();
+                return Err(StageError::TimeNotKept { dir, seconds });
+            }
+        }
+        // A sweep looks at this time.
+        beneath::touch(&self.dir).map_err(io)
     }
 
     /// Removes a staging directory in which nothing is yet.
