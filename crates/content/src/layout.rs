@@ -223,7 +223,7 @@ pub enum LayoutError {
 fn distinct_items(manifest: &Manifest) -> Result<(Vec<Item>, Vec<Item>), LayoutError> {
     let mut links = Vec::new();
     let mut files = Vec::new();
-    let mut seen: HashMap<BlobId, Item> = HashMap::new();
+    let mut sizes: HashMap<BlobId, u64> = HashMap::new();
     for wanted in [ItemKind::Link, ItemKind::File] {
         for (line, entry) in manifest.lines().iter().map(|line| &line.entry).enumerate() {
             let (blob, size, kind) = match *entry {
@@ -240,9 +240,9 @@ fn distinct_items(manifest: &Manifest) -> Result<(Vec<Item>, Vec<Item>), LayoutE
                 kind,
                 line: index(line)?,
             };
-            match seen.entry(blob) {
-                Slot::Occupied(slot) if slot.get().size != size => {
-                    let first = slot.get().size;
+            match sizes.entry(blob) {
+                Slot::Occupied(slot) if *slot.get() != size => {
+                    let first = *slot.get();
                     return Err(LayoutError::TwoSizes {
                         blob,
                         first,
@@ -251,7 +251,7 @@ fn distinct_items(manifest: &Manifest) -> Result<(Vec<Item>, Vec<Item>), LayoutE
                 }
                 Slot::Occupied(_) => {}
                 Slot::Vacant(slot) => {
-                    slot.insert(item);
+                    slot.insert(size);
                     match kind {
                         ItemKind::Link => links.push(item),
                         ItemKind::File => files.push(item),
