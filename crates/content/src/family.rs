@@ -8,7 +8,8 @@ use crate::HashKind;
 /// `sha256` and `sha256new` are one family, since they are the same bytes in two spellings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
-    /// SHA-1 of the oldest manifest format, which is ambiguous: written and verified, but never read into a tree.
+    /// SHA-1 of the oldest manifest format, which is ambiguous: written and verified, but never
+    /// read into a tree.
     Sha1,
     /// SHA-1 of the new format.
     Sha1New,

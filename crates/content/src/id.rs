@@ -18,7 +18,8 @@ pub enum ContentId {
 impl ContentId {
     /// The bytes that a tag on UDP is made of: one byte for the family, then the raw digest.
     ///
-    /// The numbers are protocol: 1 `sha1`, 2 `sha1new` and 3 `sha256` trees, 17 `sha1` and 18 `sha256` blobs.
+    /// The numbers are protocol: 1 `sha1`, 2 `sha1new` and 3 `sha256` trees, 17 `sha1` and 18
+    /// `sha256` blobs.
     pub fn tag_input(&self) -> Vec<u8> {
         let (family, digest) = match self {
             Self::Tree(tree) => (tree_number(tree.family()), tree.digest()),

@@ -8,16 +8,18 @@ use crate::{
 
 /// How the bytes of a tree or a blob are cut into numbered pieces.
 ///
-/// It follows from the manifest (or a blob's size) alone, so that all machines number alike. Every distinct hash
-/// with any bytes is one [`Item`], whatever number of lines has it. There are three classes, in this order:
+/// It follows from the manifest (or a blob's size) alone, so that all machines number alike. Every
+/// distinct hash with any bytes is one [`Item`], whatever number of lines has it. There are three
+/// classes, in this order:
 ///
 /// 1. targets of symlinks, also where a file has the same contents,
 /// 2. files of at most one piece size,
 /// 3. larger files.
 ///
-/// Within a class items stand in the order of the first line of that class that has them. Links and then small files are
-/// filled into runs, next-fit: a run ends where the next item would take it beyond the piece size or
-/// [`RUN_ENTRIES`], and no run holds both classes. Each larger file is cut from its start into slices of the piece size.
+/// Within a class items stand in the order of the first line of that class that has them. Links and
+/// then small files are filled into runs, next-fit: a run ends where the next item would take it
+/// beyond the piece size or [`RUN_ENTRIES`], and no run holds both classes. Each larger file is cut
+/// from its start into slices of the piece size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     piece_size: u64,
@@ -219,7 +221,8 @@ pub enum LayoutError {
     TooLarge,
 }
 
-/// The links, and the files that are no links as well, each once and in the order of their first lines.
+/// The links, and the files that are no links as well, each once and in the order of their first
+/// lines.
 fn distinct_items(manifest: &Manifest) -> Result<(Vec<Item>, Vec<Item>), LayoutError> {
     let mut links = Vec::new();
     let mut files = Vec::new();

@@ -1,14 +1,15 @@
 //! What trees and blobs are called, what they consist of and how they are cut into pieces.
 //!
-//! Everything here is decided by bytes alone: the same content has the same id, the same manifest and the same
-//! pieces on every machine. The crate knows no disk (a directory is scanned by `shelf`, which hands a
-//! [`TreeListing`] to this crate), no clock and no network.
+//! Everything here is decided by bytes alone: the same content has the same id, the same manifest
+//! and the same pieces on every machine. The crate knows no disk (a directory is scanned by
+//! `shelf`, which hands a [`TreeListing`] to this crate), no clock and no network.
 //!
-//! Start reading at [`ContentId`] for names, at [`Manifest`] for trees and at [`Layout`] for what travels.
+//! Start reading at [`ContentId`] for names, at [`Manifest`] for trees and at [`Layout`] for what
+//! travels.
 //!
-//! Digests and orders are those of Zero Install 2.18, byte for byte. It is stricter in what it accepts as a name:
-//! a newline is refused in every name, while Zero Install lets it pass in the names of files and symlinks, so that
-//! two different trees can have one digest there.
+//! Digests and orders are those of Zero Install 2.18, byte for byte. It is stricter in what it
+//! accepts as a name: a newline is refused in every name, while Zero Install lets it pass in the
+//! names of files and symlinks, so that two different trees can have one digest there.
 
 mod blob;
 mod escape;

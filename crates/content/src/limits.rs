@@ -28,7 +28,8 @@ pub const MAX_PATH_BYTES: usize = 4095;
 /// The most names in one path, so that a walk needs few open directories.
 pub const MAX_DEPTH: usize = 256;
 
-/// The most bytes of a tree or a blob: 16 TiB, so that pieces and sums can be counted without overflow.
+/// The most bytes of a tree or a blob: 16 TiB, so that pieces and sums can be counted without
+/// overflow.
 pub const MAX_CONTENT_BYTES: u64 = 1 << 44;
 
 /// The most bytes that all paths of a manifest may come to.

@@ -103,7 +103,8 @@ impl TreeListing {
         self.insert(path, Listed::Directory { mtime })
     }
 
-    /// Adds a regular file. One that is called `.manifest` at the root is no part of a tree and left out.
+    /// Adds a regular file. One that is called `.manifest` at the root is no part of a tree and
+    /// left out.
     pub fn file(&mut self, path: TreePath, file: ListedFile) -> Result<(), ListingError> {
         if path.as_bytes() == b".manifest" {
             return Ok(());
@@ -201,8 +202,8 @@ impl TreeListing {
     }
 }
 
-/// The order of the newer formats: in each directory files and symlinks by name, then subdirectories by name, each
-/// followed by all that it holds.
+/// The order of the newer formats: in each directory files and symlinks by name, then
+/// subdirectories by name, each followed by all that it holds.
 fn leaves_first(a: (&TreePath, &Listed), b: (&TreePath, &Listed)) -> Ordering {
     let mut of_a = a.0.components().peekable();
     let mut of_b = b.0.components().peekable();

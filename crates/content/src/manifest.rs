@@ -10,9 +10,10 @@ pub use fault::LineFault;
 
 /// The list of all that a tree consists of, read from its canonical text.
 ///
-/// The text is exactly the one that writing these lines gives, so that text, lines and id stand for each other. Every
-/// directory has its line before what lies in it, no path occurs twice, none leads out of the tree, and the name
-/// `.manifest` is free at the root, where a store keeps the text. Cloning is cheap.
+/// The text is exactly the one that writing these lines gives, so that text, lines and id stand for
+/// each other. Every directory has its line before what lies in it, no path occurs twice, none
+/// leads out of the tree, and the name `.manifest` is free at the root, where a store keeps the
+/// text. Cloning is cheap.
 #[derive(Clone)]
 pub struct Manifest(Arc<Parsed>);
 
@@ -113,7 +114,8 @@ impl Manifest {
         &self.0.lines
     }
 
-    /// The bytes of all files, each as often as it occurs; at most [`MAX_CONTENT_BYTES`](crate::MAX_CONTENT_BYTES).
+    /// The bytes of all files, each as often as it occurs; at most
+    /// [`MAX_CONTENT_BYTES`](crate::MAX_CONTENT_BYTES).
     pub fn total_size(&self) -> u64 {
         self.0.total_size
     }

@@ -9,8 +9,8 @@ use crate::{MAX_DEPTH, MAX_PATH_BYTES, Name, NameError};
 
 /// Where an entry lies below the root of its tree: one to [`MAX_DEPTH`] names, joined by `/`.
 ///
-/// It never starts or ends with `/`, and none of its names leads elsewhere. Its order is that of its bytes, which is
-/// not the order of a manifest.
+/// It never starts or ends with `/`, and none of its names leads elsewhere. Its order is that of
+/// its bytes, which is not the order of a manifest.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TreePath(Box<[u8]>);
 

@@ -8,8 +8,8 @@ use crate::{Algorithm, BlobId, ContentId, Family, IdError};
 
 /// A tree, named by the digest of its manifest.
 ///
-/// Shown as `sha256new_…`, `sha1new=…` or `sha1=…`. Two spellings of the same bytes (`sha256=…` and `sha256new_…`)
-/// are one id.
+/// Shown as `sha256new_…`, `sha1new=…` or `sha1=…`. Two spellings of the same bytes (`sha256=…` and
+/// `sha256new_…`) are one id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TreeId(Digest);
 
@@ -60,7 +60,8 @@ impl TreeId {
         }
     }
 
-    /// The name of its directory in a store under one algorithm; `None` if that is of another family.
+    /// The name of its directory in a store under one algorithm; `None` if that is of another
+    /// family.
     pub fn directory_name(&self, algorithm: Algorithm) -> Option<String> {
         (algorithm.family() == self.family()).then(|| match algorithm {
             Algorithm::Sha256New => {
@@ -150,7 +151,8 @@ pub(crate) fn parse_tree(given: &str) -> Option<Result<TreeId, IdError>> {
     FORMS.into_iter().find_map(|(prefix, algorithm, form)| {
         let rest = given.strip_prefix(prefix)?.as_bytes();
         let encoding = match algorithm {
-            // 52 characters hold 260 bits: the decoder refuses a last one whose four spare bits are not zero.
+            // 52 characters hold 260 bits: the decoder refuses a last one whose four spare bits are
+            // not zero.
             Algorithm::Sha256New => BASE32_NOPAD,
             Algorithm::Sha1 | Algorithm::Sha1New | Algorithm::Sha256 => HEXLOWER,
         };

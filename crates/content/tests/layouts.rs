@@ -1,9 +1,10 @@
 //! The layout of pieces, which is protocol: pinned by `layouts.json`, and by its laws.
 //!
-//! The vectors were made by another program, written from the specification. In each case line i of the manifest is
-//! called i, a content is the SHA-256 of its label, and `count` repeats a line with 0, 1, 2… behind the label. The layout
-//! as text is one line for each item (`item CLASS LINE SIZE HASH`) and piece (`run FIRST..END BYTES`, `slice ITEM
-//! OFFSET BYTES`); where that is long its SHA-256 stands for it.
+//! The vectors were made by another program, written from the specification. In each case line i of
+//! the manifest is called i, a content is the SHA-256 of its label, and `count` repeats a line with
+//! 0, 1, 2… behind the label. The layout as text is one line for each item (`item CLASS LINE SIZE
+//! HASH`) and piece (`run FIRST..END BYTES`, `slice ITEM OFFSET BYTES`); where that is long its
+//! SHA-256 stands for it.
 
 #![expect(
     clippy::expect_used,

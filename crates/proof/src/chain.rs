@@ -51,7 +51,8 @@ impl State {
         rest
     }
 
-    /// Takes in the last bytes of a file of `size` bytes and the padding: what comes out is the file's hash.
+    /// Takes in the last bytes of a file of `size` bytes and the padding: what comes out is the
+    /// file's hash.
     pub(crate) fn finish(mut self, last: &[u8], size: u64) -> [u8; STATE_BYTES] {
         let rest = self.absorb(last);
         let mut padded = [0_u8; 2 * BLOCK_BYTES];

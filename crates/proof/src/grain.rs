@@ -4,9 +4,11 @@ use crate::{Midstates, grain_count, grain_len};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum GrainVerdict {
-    /// They lead from the midstate before them to the one behind, or, in the last grain, to the file's hash.
+    /// They lead from the midstate before them to the one behind, or, in the last grain, to the
+    /// file's hash.
     ///
-    /// That proves them once all grains behind hold under the same list, for the hash is the end of that chain.
+    /// That proves them once all grains behind hold under the same list, for the hash is the end of
+    /// that chain.
     Linked,
     /// They lead elsewhere: the bytes or the list are wrong.
     Broken,

@@ -7,7 +7,8 @@ use crate::chain::{STATE_BYTES, State};
 
 /// The midstates at all grain borders inside a file: m\[1\] … m\[n−1\].
 ///
-/// Empty for a file of at most one grain. Nothing says that they are true until each grain was checked.
+/// Empty for a file of at most one grain. Nothing says that they are true until each grain was
+/// checked.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Midstates(Box<[u8]>);
 

@@ -10,7 +10,8 @@ use zeroshare_proof::{
 const S: usize = 128 * 1024;
 const _: () = assert!(S as u64 == GRAIN);
 
-/// Where padding needs a second block (from 56 bytes behind a block's border), and around borders of blocks and grains.
+/// Where padding needs a second block (from 56 bytes behind a block's border), and around borders
+/// of blocks and grains.
 const SIZES: [usize; 16] = [
     0,
     1,

@@ -48,7 +48,8 @@ fn any_node() -> impl Strategy<Value = Node> {
     })
 }
 
-/// Few names that are near each other in order, so that directories and files meet, and some of any bytes.
+/// Few names that are near each other in order, so that directories and files meet, and some of any
+/// bytes.
 fn any_name() -> impl Strategy<Value = Vec<u8>> {
     let near: [&[u8]; 12] = [
         b"a",

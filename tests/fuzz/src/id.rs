@@ -2,7 +2,8 @@
 
 use zeroshare_content::{ContentId, Name, TreeId, TreePath};
 
-/// Reads the bytes as whatever people and peers spell; what is read is shown so that it is read again.
+/// Reads the bytes as whatever people and peers spell; what is read is shown so that it is read
+/// again.
 pub fn check(bytes: &[u8]) {
     if let Ok(text) = str::from_utf8(bytes) {
         match text.parse::<ContentId>() {

@@ -5,7 +5,8 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package, PackageId};
 
 use crate::files::root;
 
-/// Who depends on whom in what is built to run; dependencies of tests and of build scripts are left out.
+/// Who depends on whom in what is built to run; dependencies of tests and of build scripts are left
+/// out.
 #[derive(Debug)]
 pub struct Graph {
     members: Vec<Package>,

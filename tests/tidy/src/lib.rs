@@ -1,7 +1,7 @@
 //! Rules of the workspace that no compiler checks.
 //!
-//! The rules themselves are the tests of this package: who may depend on whom, and what every file has in common. They
-//! read the workspace that they were compiled in.
+//! The rules themselves are the tests of this package: who may depend on whom, and what every file
+//! has in common. They read the workspace that they were compiled in.
 
 mod files;
 mod graph;

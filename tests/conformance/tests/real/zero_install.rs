@@ -19,7 +19,8 @@ pub(crate) struct Said {
 }
 
 impl ZeroInstall {
-    /// Fails where there is none, so that nobody takes a comparison that did not happen for one that did.
+    /// Fails where there is none, so that nobody takes a comparison that did not happen for one
+    /// that did.
     pub(crate) fn find() -> anyhow::Result<Self> {
         let found = Self {
             home: TempDir::new()?,
@@ -108,7 +109,8 @@ impl ZeroInstall {
             .env("XDG_CONFIG_HOME", home.join("config"))
             .env("XDG_CONFIG_DIRS", home.join("system-config"))
             .env("XDG_CACHE_HOME", home.join("cache"))
-            // It adds to the first of these where it may write there, and to the user's own store elsewhere.
+            // It adds to the first of these where it may write there, and to the user's own store
+            // elsewhere.
             .env("XDG_CACHE_DIRS", home.join("system-cache"))
             .env("XDG_DATA_HOME", home.join("data"))
             .env("XDG_DATA_DIRS", home.join("system-data"))
