@@ -9,7 +9,8 @@
 //!
 //! Digests and orders are those of Zero Install 2.18, byte for byte. It is stricter in what it
 //! accepts as a name: a newline is refused in every name, while Zero Install lets it pass in the
-//! names of files and symlinks, so that two different trees can have one digest there.
+//! names of files and symlinks, so that two different trees can have one digest there. All that is
+//! read has bounds, which are constants here.
 
 mod blob;
 mod escape;
