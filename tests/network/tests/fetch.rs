@@ -1,5 +1,4 @@
 //! A program goes from one machine to another, and the real 0install accepts it.
-#![expect(clippy::print_stdout, reason = "a story tells what it measured")]
 
 use std::{
     fs,

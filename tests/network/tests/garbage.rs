@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Result, ensure};
 use fastrand::Rng;
 use zeroshare_network::{Host, Lan, Running, hello_tree, zero_install_add};
-use zeroshare_wire::datagram::{Alive, AtMost, Body, Datagram, GroupKey, NodeId, Peers, encode};
+use zeroshare_wire::{
+    AtMost,
+    datagram::{Alive, Body, Datagram, GroupKey, NodeId, Peers, encode},
+};
 
 const PORT: u16 = 38339;
 
@@ -228,6 +231,6 @@ fn garbage(rng: &mut Rng) -> Result<()> {
         _ => {}
     }
     stream.write_all(&bytes).ok();
-    stream.read(&mut [0; 4096]).ok();
+    let _whatever_it_answers = stream.read(&mut [0; 4096]);
     Ok(())
 }

@@ -1,5 +1,4 @@
 //! Machines that die, disks that fill up, cables that are pulled.
-#![expect(clippy::print_stdout, reason = "a story tells what it measured")]
 
 use std::{
     fs,
