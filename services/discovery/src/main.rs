@@ -1,3 +1,10 @@
-//! The binary of one service.
+//! Discovery as a process of its own.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use zeroshare_discovery::Arguments;
+
+fn main() -> ExitCode {
+    zeroshare_discovery::main(Arguments::parse())
+}

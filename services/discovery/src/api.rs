@@ -1,0 +1,156 @@
+//! The local API.
+
+mod convert;
+mod streams;
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot};
+use tonic::{Code, Request, Response, Status};
+use zeroshare_api::{
+    errors::{ErrorReason, malformed_field, status, with_retry},
+    rpc::discovery::v1::discovery_service_server::DiscoveryService,
+};
+use zeroshare_chassis::propagate;
+use zeroshare_wire::{
+    convert::{content_ids, optional_duration},
+    datagram::TraceContext,
+    pb::discovery::v1::{
+        DescribeNetworkRequest, DescribeNetworkResponse, FindProvidersRequest,
+        ReportProviderRequest, ReportProviderResponse, WatchPeersRequest,
+    },
+};
+
+use self::streams::{FoundStream, PeerStream};
+use crate::engine::{Command, FindRequest, LookupKey};
+
+/// Ids in one question: all spellings and digests of one tree.
+const MOST_IDS: usize = 8;
+
+/// The longest time for which a lookup may stay open.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+/// Providers that wait for a caller to read them: as many as one lookup finds.
+const MOST_FOUND: usize = 1_024;
+
+/// The local API over the engine.
+#[derive(Debug)]
+pub(crate) struct Api {
+    engine: mpsc::Sender<Command>,
+    last_lookup: AtomicU64,
+}
+
+impl Api {
+    pub(crate) fn new(engine: mpsc::Sender<Command>) -> Self {
+        Self {
+            engine,
+            last_lookup: AtomicU64::new(0),
+        }
+    }
+
+    async fn tell(&self, command: Command) -> Result<(), Status> {
+        self.engine.send(command).await.map_err(|_| stopping())
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Status> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(command(reply)).await?;
+        answer.await.map_err(|_| stopping())
+    }
+}
+
+#[tonic::async_trait]
+impl DiscoveryService for Api {
+    type FindProvidersStream = FoundStream;
+    type WatchPeersStream = PeerStream;
+
+    async fn find_providers(
+        &self,
+        request: Request<FindProvidersRequest>,
+    ) -> Result<Response<FoundStream>, Status> {
+        let request = request.into_inner();
+        let contents = content_ids("content_ids", &request.content_ids, MOST_IDS)
+            .map_err(|error| malformed_field(&error))?;
+        let wait = optional_duration("wait", request.wait.as_ref(), LONGEST_WAIT)
+            .map_err(|error| malformed_field(&error))?;
+        let (found, receiver) = mpsc::channel(MOST_FOUND);
+        let key = LookupKey(self.last_lookup.fetch_add(1, Ordering::Relaxed));
+        let trace = propagate::trace_context().and_then(TraceContext::from_bytes);
+        self.tell(Command::Find(FindRequest {
+            key,
+            contents,
+            wait: wait.unwrap_or_default(),
+            trace,
+            found,
+        }))
+        .await?;
+        Ok(Response::new(FoundStream::new(
+            receiver,
+            key,
+            self.engine.clone(),
+        )))
+    }
+
+    async fn watch_peers(
+        &self,
+        _request: Request<WatchPeersRequest>,
+    ) -> Result<Response<PeerStream>, Status> {
+        let watch = self.ask(Command::WatchPeers).await?;
+        Ok(Response::new(PeerStream::new(watch)))
+    }
+
+    async fn report_provider(
+        &self,
+        request: Request<ReportProviderRequest>,
+    ) -> Result<Response<ReportProviderResponse>, Status> {
+        let report =
+            convert::report(&request.into_inner()).map_err(|error| malformed_field(&error))?;
+        self.tell(Command::Report(report)).await?;
+        Ok(Response::new(ReportProviderResponse {}))
+    }
+
+    async fn describe_network(
+        &self,
+        _request: Request<DescribeNetworkRequest>,
+    ) -> Result<Response<DescribeNetworkResponse>, Status> {
+        let view = self.ask(Command::Describe).await?;
+        Ok(Response::new(convert::network(view)))
+    }
+}
+
+fn stopping() -> Status {
+    let stopping = status(
+        Code::Unavailable,
+        ErrorReason::ShuttingDown,
+        &[],
+        "discovery is stopping",
+    );
+    with_retry(stopping, Duration::from_secs(1))
+}
+
+/// As many lookups as there can be are open.
+fn too_many_lookups() -> Status {
+    let many = status(
+        Code::ResourceExhausted,
+        ErrorReason::TooManyTransfers,
+        &[],
+        "too many lookups are open",
+    );
+    with_retry(many, Duration::from_secs(1))
+}
+
+/// A watcher reads more slowly than peers change.
+fn lagged() -> Status {
+    status(
+        Code::ResourceExhausted,
+        ErrorReason::WatcherLagged,
+        &[],
+        "too far behind; watch anew",
+    )
+}

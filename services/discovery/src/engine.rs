@@ -1,0 +1,319 @@
+//! The task that owns the machine: everything that happens goes in, and what it says is done.
+
+mod asked;
+mod lookups;
+mod watchers;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, mpsc, oneshot},
+    time::{MissedTickBehavior, interval, sleep_until, timeout},
+};
+use tracing::{debug, info, warn};
+use zeroshare_chassis::Lifetime;
+use zeroshare_content::ContentId;
+use zeroshare_membership::{Counters, Event, Membership, Memory, Report, Road};
+use zeroshare_wire::datagram::{Day, NodeId};
+
+use self::{asked::AskedLog, lookups::OpenLookups, watchers::Watchers};
+pub(crate) use self::{
+    lookups::{FindRequest, LookupKey, TooManyLookups},
+    watchers::{PeerChange, PeerWatch},
+};
+use crate::{
+    interfaces::UsableInterface,
+    sockets::{Incoming, Sockets},
+    state::save_memory,
+};
+
+/// Datagrams taken in before anything else gets its turn.
+const BATCH: usize = 64;
+
+/// The day is looked at, and what was learnt is saved, this often.
+const TICK: Duration = Duration::from_mins(1);
+
+/// Stores that are tried at a time because somebody cast doubt on them.
+const MOST_PROBES: usize = 8;
+
+/// How long such a try may take.
+const PROBE_TIME: Duration = Duration::from_secs(1);
+
+/// What the engine is told by the rest of the service.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// A lookup begins.
+    Find(FindRequest),
+    /// Whoever began a lookup is gone.
+    Cancel(LookupKey),
+    /// Somebody wants to know of every peer.
+    WatchPeers(oneshot::Sender<PeerWatch>),
+    /// A provider was used.
+    Report(Report),
+    /// Somebody wants to know how the network is used.
+    Describe(oneshot::Sender<NetworkView>),
+    /// So much of something is held, in 1/255.
+    Holding(ContentId, u8),
+    /// The store listens here.
+    StorePort(u16),
+    /// These are the interfaces.
+    Interfaces(Vec<UsableInterface>),
+    /// These are the static peers.
+    StaticPeers(Vec<SocketAddr>),
+    /// A store was tried.
+    Probed(SocketAddr, bool),
+}
+
+/// How the network is used.
+#[derive(Debug)]
+pub(crate) struct NetworkView {
+    pub(crate) node: NodeId,
+    pub(crate) unicast_port: u16,
+    pub(crate) interfaces: Vec<(UsableInterface, Vec<Road>)>,
+    pub(crate) sent: u64,
+    pub(crate) counters: Counters,
+    pub(crate) live_peers: usize,
+}
+
+/// What the engine is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) machine: Membership,
+    pub(crate) sockets: Sockets,
+    pub(crate) unicast_port: u16,
+    /// Where what was learnt is kept; `None`: nowhere.
+    pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) memory: Memory,
+}
+
+/// Owns the machine and its sockets.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    parts: Parts,
+    lookups: OpenLookups,
+    watchers: Watchers,
+    asked: AskedLog,
+    probes: Arc<Semaphore>,
+    /// Back to itself, for probes.
+    commands: mpsc::WeakSender<Command>,
+    lifetime: Lifetime,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        parts: Parts,
+        commands: mpsc::WeakSender<Command>,
+        lifetime: Lifetime,
+    ) -> Self {
+        Self {
+            parts,
+            lookups: OpenLookups::default(),
+            watchers: Watchers::default(),
+            asked: AskedLog::default(),
+            probes: Arc::new(Semaphore::new(MOST_PROBES)),
+            commands,
+            lifetime,
+        }
+    }
+
+    /// Runs until the lifetime stops, then says that this node leaves.
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut inbox: mpsc::Receiver<Incoming>,
+    ) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let stopping = self.lifetime.stopping();
+        tokio::pin!(stopping);
+        loop {
+            let due = self.next_due();
+            let wake = due.map_or_else(|| Instant::now() + TICK, |at| at);
+            tokio::select! {
+                () = &mut stopping => break,
+                Some(command) = commands.recv() => self.obey(command),
+                Some(incoming) = inbox.recv() => self.take_in(incoming, &mut inbox),
+                () = sleep_until(wake.into()), if due.is_some() => {}
+                _ = tick.tick() => self.tick(),
+            }
+            self.do_what_is_due();
+            self.flush();
+        }
+        let now = Instant::now();
+        self.parts.machine.leave(now);
+        self.flush();
+        self.save();
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let machine = self.parts.machine.poll_timeout();
+        let retry = self.parts.sockets.next_retry();
+        [machine, retry].into_iter().flatten().min()
+    }
+
+    fn do_what_is_due(&mut self) {
+        let now = Instant::now();
+        if self
+            .parts
+            .machine
+            .poll_timeout()
+            .is_some_and(|at| at <= now)
+        {
+            self.parts.machine.handle_timeout(now);
+        }
+        if self.parts.sockets.next_retry().is_some_and(|at| at <= now)
+            && let Some(interfaces) = self.parts.sockets.retry(now)
+        {
+            self.parts.machine.handle_interfaces(now, interfaces);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        let now = Instant::now();
+        let machine = &mut self.parts.machine;
+        match command {
+            Command::Find(request) => self.lookups.begin(now, machine, request),
+            Command::Cancel(key) => self.lookups.cancel(machine, key),
+            Command::WatchPeers(reply) => {
+                let watch = self.watchers.add(machine.peers(now));
+                // Whoever asked may be gone.
+                drop(reply.send(watch));
+            }
+            Command::Report(report) => machine.handle_report(now, &report),
+            Command::Describe(reply) => drop(reply.send(self.describe())),
+            Command::Holding(content, part) => machine.handle_holding(now, content, part),
+            Command::StorePort(port) => machine.handle_store_port(now, port),
+            Command::Interfaces(interfaces) => {
+                let interfaces = self.parts.sockets.set_interfaces(now, interfaces);
+                machine.handle_interfaces(now, interfaces);
+            }
+            Command::StaticPeers(peers) => machine.handle_static_peers(now, &peers),
+            Command::Probed(address, reachable) => machine.handle_probe(address, reachable),
+        }
+    }
+
+    fn take_in(&mut self, first: Incoming, inbox: &mut mpsc::Receiver<Incoming>) {
+        let now = Instant::now();
+        let mut next = Some(first);
+        for _ in 0..BATCH {
+            let Some(Incoming { arrival, bytes }) = next else {
+                return;
+            };
+            self.parts.machine.handle_datagram(now, &arrival, &bytes);
+            // Answers go out between questions, so that what waits to be sent stays small.
+            self.flush();
+            next = inbox.try_recv().ok();
+        }
+        if let Some(Incoming { arrival, bytes }) = next {
+            self.parts.machine.handle_datagram(now, &arrival, &bytes);
+        }
+    }
+
+    fn flush(&mut self) {
+        let now = Instant::now();
+        while let Some(transmit) = self.parts.machine.poll_transmit() {
+            self.parts.sockets.send(now, &transmit);
+        }
+        while let Some(event) = self.parts.machine.poll_event() {
+            self.tell(now, event);
+        }
+    }
+
+    fn tell(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::PeerUp(node) => {
+                if let Some(peer) = self.parts.machine.peer(now, node) {
+                    debug!(peer = %node, addresses = ?peer.store_addresses, "peer is up");
+                    self.watchers.tell(&PeerChange::Up(Box::new(peer)));
+                }
+            }
+            Event::PeerDown(node) => {
+                info!(peer = %node, "peer is gone");
+                self.watchers.tell(&PeerChange::Down(node));
+            }
+            Event::Found(lookup, provider) => {
+                self.lookups
+                    .found(&mut self.parts.machine, lookup, *provider);
+            }
+            Event::LookupEnded(lookup) => self.lookups.ended(lookup),
+            Event::Probe(address) => self.probe(address),
+            Event::Asked(asked) => self.asked.log(now, &asked),
+        }
+    }
+
+    /// Finds out whether a store that somebody cast doubt on can be connected to.
+    fn probe(&mut self, address: SocketAddr) {
+        let (Ok(permit), Some(commands)) = (
+            self.probes.clone().try_acquire_owned(),
+            self.commands.upgrade(),
+        ) else {
+            return;
+        };
+        self.lifetime.spawn("probe", async move {
+            let connected = timeout(PROBE_TIME, TcpStream::connect(address)).await;
+            let reachable = matches!(connected, Ok(Ok(_)));
+            debug!(%address, reachable, "store probed");
+            drop(commands.send(Command::Probed(address, reachable)).await);
+            drop(permit);
+        });
+    }
+
+    fn tick(&mut self) {
+        self.parts.machine.handle_day(Instant::now(), today());
+        self.save();
+    }
+
+    /// Saves what was learnt, if that changed.
+    fn save(&mut self) {
+        let Some(state_dir) = self.parts.state_dir.clone() else {
+            return;
+        };
+        let memory = self.parts.machine.memory(Instant::now());
+        if !is_news(&memory, &self.parts.memory) {
+            return;
+        }
+        self.parts.memory = memory.clone();
+        self.lifetime.spawn_blocking("save memory", move || {
+            if let Err(error) = save_memory(&state_dir, &memory, SystemTime::now()) {
+                warn!(%error, directory = %state_dir.display(), "cannot save what was learnt");
+            }
+        });
+    }
+
+    fn describe(&self) -> NetworkView {
+        let sockets = &self.parts.sockets;
+        let with_roads = |one: &UsableInterface| (one.clone(), sockets.working_roads(one.index));
+        NetworkView {
+            node: self.parts.machine.node_id(),
+            unicast_port: self.parts.unicast_port,
+            interfaces: sockets.interfaces().iter().map(with_roads).collect(),
+            sent: sockets.sent(),
+            counters: self.parts.machine.counters(),
+            live_peers: self.parts.machine.live_peers(),
+        }
+    }
+}
+
+/// What day it is.
+pub(crate) fn today() -> Day {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Day::of_unix_seconds(since.map_or(0, |since| since.as_secs()))
+}
+
+/// Bans run out by themselves; that alone is not worth writing.
+fn is_news(now: &Memory, before: &Memory) -> bool {
+    let banned = |memory: &Memory| {
+        memory
+            .bans
+            .iter()
+            .map(|ban| ban.address)
+            .collect::<Vec<_>>()
+    };
+    now.learnt != before.learnt || banned(now) != banned(before)
+}
