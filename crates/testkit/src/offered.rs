@@ -7,6 +7,8 @@ use zeroshare_content::{
     Algorithm, BlobId, ContentId, Family, HashKind, Layout, Manifest, Piece, TreeId,
 };
 
+use zeroshare_wire::convert::merge_ranges;
+
 use crate::{TestEntry, TestTree};
 
 /// One tree or blob with all its bytes, cut by the real layout.
@@ -71,10 +73,9 @@ impl Offered {
 
     /// Offers only these pieces of it.
     #[must_use]
-    pub fn only(mut self, held: impl IntoIterator<Item = Range<u32>>) -> Self {
-        self.held = Some(zeroshare_wire::convert::merge_ranges(
-            held.into_iter().collect(),
-        ));
+    pub fn only(mut self, pieces: impl IntoIterator<Item = u32>) -> Self {
+        let held = pieces.into_iter().map(|piece| piece..piece + 1).collect();
+        self.held = Some(merge_ranges(held));
         self
     }
 

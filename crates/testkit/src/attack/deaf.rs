@@ -1,37 +1,52 @@
 //! Readers that never read.
 
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
+    os::fd::{AsFd as _, OwnedFd},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
 };
 
 use hyper_util::rt::TokioIo;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
 use tonic::{Status, Streaming, transport::Endpoint};
 use tower::service_fn;
-use zeroshare_api::{
-    connect::TracedChannel, rpc::store::v1::store_service_client::StoreServiceClient,
-};
+use zeroshare_api::{clients, connect::TracedChannel};
 use zeroshare_content::ContentId;
 use zeroshare_wire::{
     convert::{ReadPieces, Span, Wanted},
-    pb::store::v1::{ReadPiecesRequest, ReadPiecesResponse},
+    pb::store::v1::{ReadPiecesRequest, ReadPiecesResponse, read_pieces_response::Part},
 };
+
+/// The largest window of HTTP/2: nothing but TCP itself holds the sender back.
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 
 /// Calls for pieces that are answered and never read: over one connection each, whose windows are as
 /// large as HTTP/2 allows, and that stops reading from TCP too.
 pub struct DeafReaders {
-    streams: Vec<Streaming<ReadPiecesResponse>>,
-    cut_off: Vec<Arc<AtomicBool>>,
+    readers: Vec<DeafReader>,
+}
+
+struct DeafReader {
+    stream: Streaming<ReadPiecesResponse>,
+    ears: Arc<Ears>,
+}
+
+/// What of a connection can be reached from outside.
+#[derive(Default)]
+struct Ears(Mutex<EarsState>);
+
+#[derive(Default)]
+struct EarsState {
+    deaf: bool,
+    waker: Option<Waker>,
+    connection: Option<OwnedFd>,
 }
 
 impl DeafReaders {
@@ -44,10 +59,6 @@ impl DeafReaders {
         pieces: u32,
         count: usize,
     ) -> (Self, Option<Status>) {
-        let mut readers = Self {
-            streams: Vec::new(),
-            cut_off: Vec::new(),
-        };
         let read = ReadPieces {
             content,
             wanted: Wanted::Spans(vec![Span::Pieces(0..pieces)]),
@@ -55,73 +66,114 @@ impl DeafReaders {
             recheck: false,
             accepted: Vec::new(),
         };
+        let mut readers = Vec::new();
         for _ in 0..count {
-            if let Err(refused) = readers.open_one(store, &read).await {
-                return (readers, Some(refused));
+            match open_one(store, &read).await {
+                Ok(reader) => readers.push(reader),
+                Err(refused) => return (Self { readers }, Some(refused)),
             }
         }
-        (readers, None)
+        (Self { readers }, None)
     }
 
     /// How many calls were answered.
     pub fn count(&self) -> usize {
-        self.streams.len()
+        self.readers.len()
     }
 
-    /// How many connections the store has closed meanwhile.
+    /// How many connections were closed or reset, as far as the kernel heard.
+    ///
+    /// A store that closes without a reset is not heard while its last bytes lie unread; see
+    /// [`Self::listen_again`].
     pub fn cut_off(&self) -> usize {
-        let cut_off = self.cut_off.iter();
-        cut_off.filter(|gone| gone.load(Ordering::Relaxed)).count()
+        let cut_off = self.readers.iter();
+        cut_off.filter(|reader| reader.ears.hear_the_end()).count()
     }
 
-    async fn open_one(&mut self, store: SocketAddr, read: &ReadPieces) -> Result<(), Status> {
-        let deaf = Arc::new(AtomicBool::new(false));
-        let cut_off = Arc::new(AtomicBool::new(false));
-        let ears = (Arc::clone(&deaf), Arc::clone(&cut_off));
-        let connector = service_fn(move |_| {
-            let (deaf, cut_off) = ears.clone();
-            async move {
-                let stream = TcpStream::connect(store).await?;
-                let stream = DeafStream {
-                    stream,
-                    deaf,
-                    cut_off,
-                };
-                Ok::<_, io::Error>(TokioIo::new(stream))
-            }
-        });
-        let channel = Endpoint::from_static("http://store")
-            .initial_stream_window_size(LARGEST_WINDOW)
-            .initial_connection_window_size(LARGEST_WINDOW)
-            .connect_with_connector_lazy(connector);
-        let mut client = StoreServiceClient::new(TracedChannel::new(channel));
-        let stream = client.read_pieces(ReadPiecesRequest::from(read)).await?;
-        deaf.store(true, Ordering::Relaxed);
-        self.streams.push(stream.into_inner());
-        self.cut_off.push(cut_off);
-        Ok(())
+    /// Reads everything after all: for each call how many bytes of pieces still came, or why no more.
+    pub async fn listen_again(self) -> Vec<Result<u64, Status>> {
+        let mut results = Vec::new();
+        for mut reader in self.readers {
+            reader.ears.open();
+            results.push(read_to_the_end(&mut reader.stream).await);
+        }
+        results
     }
 }
 
-impl std::fmt::Debug for DeafReaders {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "DeafReaders({} of {} cut off)",
-            self.cut_off(),
-            self.count()
-        )
+impl fmt::Debug for DeafReaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cut_off, count) = (self.cut_off(), self.count());
+        write!(f, "DeafReaders({cut_off} of {count} cut off)")
     }
 }
 
-/// The largest window of HTTP/2: nothing but TCP itself holds the sender back.
-const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+async fn open_one(store: SocketAddr, read: &ReadPieces) -> Result<DeafReader, Status> {
+    let ears = Arc::new(Ears::default());
+    let ears_of_stream = Arc::clone(&ears);
+    let connector = service_fn(move |_| {
+        let ears = Arc::clone(&ears_of_stream);
+        async move {
+            let stream = TcpStream::connect(store).await?;
+            ears.lock().connection = Some(stream.as_fd().try_clone_to_owned()?);
+            Ok::<_, io::Error>(TokioIo::new(DeafStream { stream, ears }))
+        }
+    });
+    let channel = Endpoint::from_static("http://store")
+        .initial_stream_window_size(LARGEST_WINDOW)
+        .initial_connection_window_size(LARGEST_WINDOW)
+        .connect_with_connector_lazy(connector);
+    let mut client = clients::store(TracedChannel::new(channel));
+    let stream = client.read_pieces(ReadPiecesRequest::from(read)).await?;
+    ears.lock().deaf = true;
+    Ok(DeafReader {
+        stream: stream.into_inner(),
+        ears,
+    })
+}
+
+async fn read_to_the_end(stream: &mut Streaming<ReadPiecesResponse>) -> Result<u64, Status> {
+    let mut bytes = 0;
+    while let Some(response) = stream.message().await? {
+        if let Some(Part::Data(data)) = response.part {
+            bytes += data.len() as u64;
+        }
+    }
+    Ok(bytes)
+}
+
+impl Ears {
+    fn open(&self) {
+        let mut state = self.lock();
+        state.deaf = false;
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn hear_the_end(&self) -> bool {
+        let state = self.lock();
+        let Some(connection) = &state.connection else {
+            return false;
+        };
+        let mut polled = [PollFd::new(connection, PollFlags::RDHUP)];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let over = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        poll(&mut polled, Some(&at_once)).is_ok() && polled[0].revents().intersects(over)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, EarsState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A connection that can stop listening without closing.
 struct DeafStream {
     stream: TcpStream,
-    deaf: Arc<AtomicBool>,
-    cut_off: Arc<AtomicBool>,
+    ears: Arc<Ears>,
 }
 
 impl AsyncRead for DeafStream {
@@ -130,19 +182,13 @@ impl AsyncRead for DeafStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.deaf.load(Ordering::Relaxed) {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        let mut state = self.ears.lock();
+        if state.deaf {
+            state.waker = Some(context.waker().clone());
+            return Poll::Pending;
         }
-        // The kernel still tells of a reset or of the end, beside what lies unread.
-        let mut peek = [0];
-        let mut peek = ReadBuf::new(&mut peek);
-        match self.stream.poll_peek(context, &mut peek) {
-            Poll::Ready(Ok(1..)) | Poll::Pending => Poll::Pending,
-            Poll::Ready(end) => {
-                self.cut_off.store(true, Ordering::Relaxed);
-                Poll::Ready(end.map(|_| ()))
-            }
-        }
+        drop(state);
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 

@@ -135,7 +135,7 @@ fn garbage(random: &mut Rng) -> Vec<u8> {
 }
 
 fn garbage_call(random: &mut Rng, address: SocketAddr) -> Request<Body> {
-    let method = match random.usize(..METHODS.len() + 1) {
+    let method = match random.usize(..=METHODS.len()) {
         known if known < METHODS.len() => METHODS[known],
         _ => "/zeroshare.store.v1.StoreService/Format",
     };
