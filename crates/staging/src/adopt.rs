@@ -69,10 +69,10 @@ impl Staged {
         };
         let linked = self.link_from(number, line, (from, source, stat))?;
         let taken = match linked {
-            Some(midstates) => Some(midstates),
-            None => self.copy_from(number, line, wanted, source)?,
+            Taken::Proven(_) => linked,
+            Taken::No => self.copy_from(number, line, wanted, source)?,
         };
-        let Some(midstates) = taken else {
+        let Taken::Proven(midstates) = taken else {
             return Ok(false);
         };
         self.reached(Step::Placed(number));
@@ -84,16 +84,17 @@ impl Staged {
         Ok(true)
     }
 
-    /// Shares or copies a file into the tree; `None` if it is not what is wanted.
+    /// Shares or copies a file into the tree.
     fn copy_from(
         &self,
         number: u32,
         line: &Line,
         wanted: &Item,
         source: &File,
-    ) -> Result<Option<Option<Midstates>>, PutError> {
+    ) -> Result<Taken, PutError> {
         let dir = self.directory(self.plan.directory_of(number))?;
-        let file = beneath::create_file(&dir, line.path.name(), 0o600)
+        let file = self
+            .create_file(&dir, line.path.name(), 0o600)
             .map_err(|error| self.fault(line, error))?;
         self.reached(Step::Created(number));
         let kind = wanted.blob.kind();
@@ -104,12 +105,12 @@ impl Staged {
         };
         let taken = match hashed {
             Ok((found, midstates)) if found == wanted.blob => finish_file(&file, line, true)
-                .map(|()| Some(midstates))
+                .map(|()| Taken::Proven(midstates))
                 .map_err(|error| self.fault(line, error)),
-            Ok(_) | Err(CopyError::Read(_)) => Ok(None),
+            Ok(_) | Err(CopyError::Read(_)) => Ok(Taken::No),
             Err(CopyError::Write(error)) => Err(self.fault(line, error)),
         };
-        if !matches!(taken, Ok(Some(_))) {
+        if !matches!(taken, Ok(Taken::Proven(_))) {
             self.unlink(number);
         }
         taken
@@ -121,31 +122,31 @@ impl Staged {
         number: u32,
         line: &Line,
         (from, source, stat): (&Path, &File, &Stat),
-    ) -> Result<Option<Option<Midstates>>, PutError> {
+    ) -> Result<Taken, PutError> {
         let Entry::File { blob, size, .. } = line.entry else {
-            return Ok(None);
+            return Ok(Taken::No);
         };
         let in_store = from.starts_with(&self.place.parent_path);
         if !self.options.link_trees || !in_store || !is_twin(line, stat) {
-            return Ok(None);
+            return Ok(Taken::No);
         }
         // A link is read-only from the start, so it must be proven before it is made.
         let midstates = match hash_file(blob.kind(), source, size) {
             Ok((found, midstates)) if found == blob => midstates,
-            Ok(_) | Err(_) => return Ok(None),
+            Ok(_) | Err(_) => return Ok(Taken::No),
         };
         let dir = self.directory(self.plan.directory_of(number))?;
         let name = line.path.name();
         if rustix::fs::linkat(CWD, from, &dir, name, AtFlags::empty()).is_err() {
-            return Ok(None);
+            return Ok(Taken::No);
         }
         let linked = beneath::stat(&dir, name).map_err(|error| self.fault(line, error))?;
         let same = (linked.st_dev, linked.st_ino) == (stat.st_dev, stat.st_ino);
         if same && is_twin(line, &linked) {
-            return Ok(Some(midstates));
+            return Ok(Taken::Proven(midstates));
         }
         self.unlink(number);
-        Ok(None)
+        Ok(Taken::No)
     }
 
     /// Replaces parts that were fetched by those of a file that has the right hash.
@@ -170,6 +171,14 @@ impl Staged {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What became of an attempt to take a file.
+enum Taken {
+    /// It stands at its line.
+    Proven(Option<Midstates>),
+    /// It is not what is wanted, and nothing is left of it.
+    No,
 }
 
 /// Says whether a file is, but for its contents, what a store keeps for a line, and ours.

@@ -23,16 +23,16 @@ impl Extents {
         }
         self.remove(range.clone());
         let mut merged = range;
-        if let Some((start, before)) = self.0.range(..merged.start).next_back() {
-            if before.end == merged.start && before.source == source {
-                merged.start = *start;
-            }
+        if let Some((start, before)) = self.0.range(..merged.start).next_back()
+            && (before.end, before.source) == (merged.start, source)
+        {
+            merged.start = *start;
         }
-        if let Some(after) = self.0.get(&merged.end).copied() {
-            if after.source == source {
-                self.0.remove(&merged.end);
-                merged.end = after.end;
-            }
+        if let Some(after) = self.0.get(&merged.end).copied()
+            && after.source == source
+        {
+            self.0.remove(&merged.end);
+            merged.end = after.end;
         }
         let end = merged.end;
         self.0.insert(merged.start, Extent { end, source });

@@ -150,6 +150,8 @@ impl Journal {
 }
 
 fn replace(dir: impl AsFd, draft: &[u8], name: &[u8], file: &File, bytes: &[u8]) -> io::Result<()> {
+    // The mask might keep the next run from reading it.
+    beneath::set_mode(file, 0o600)?;
     file.write_all_at(bytes, 0)?;
     Ok(rustix::fs::renameat(&dir, draft, &dir, name)?)
 }

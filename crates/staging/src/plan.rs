@@ -82,8 +82,7 @@ impl Plan {
 
     pub(crate) fn directories(&self) -> impl DoubleEndedIterator<Item = (u32, &Directory)> {
         let count = u32::try_from(self.directories.len()).unwrap_or(u32::MAX);
-        let numbered = (0..count).zip(&self.directories);
-        numbered
+        (0..count).zip(&self.directories)
     }
 
     pub(crate) fn directory_count(&self) -> usize {

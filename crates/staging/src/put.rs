@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
@@ -91,10 +91,10 @@ impl Staged {
             Entry::Directory => Ok(()),
             Entry::Symlink { .. } => self.place_symlink(number, line, bytes),
             Entry::File { .. } => {
-                if let Some(first) = *linkable {
-                    if self.link_line(first, number, line)? {
-                        return Ok(());
-                    }
+                if let Some(first) = *linkable
+                    && self.link_line(first, number, line)?
+                {
+                    return Ok(());
                 }
                 self.place_file(number, line, bytes)?;
                 *linkable = Some(number);
@@ -142,7 +142,8 @@ impl Staged {
             Bytes::Memory(_) => proven_mode(&line.entry),
             Bytes::Line(_) => 0o600,
         };
-        let file = beneath::create_file(&dir, line.path.name(), mode)
+        let file = self
+            .create_file(&dir, line.path.name(), mode)
             .map_err(|error| self.fault(line, error))?;
         self.reached(Step::Created(number));
         let written = match bytes {
@@ -152,13 +153,22 @@ impl Staged {
             Bytes::Line(from) => self.copy_line(from, line, &file),
         };
         let finished = written.and_then(|()| {
-            let needs_mode = self.masked || matches!(bytes, Bytes::Line(_));
+            let needs_mode = matches!(bytes, Bytes::Line(_));
             finish_file(&file, line, needs_mode).map_err(|error| self.fault(line, error))
         });
         if finished.is_err() {
             self.unlink(number);
         }
         finished
+    }
+
+    /// Makes a file with this mode, whatever the process's mask is.
+    pub(crate) fn create_file(&self, dir: &OwnedFd, name: &[u8], mode: u32) -> io::Result<File> {
+        let file = beneath::create_file(dir, name, mode)?;
+        if self.masked {
+            beneath::set_mode(&file, mode)?;
+        }
+        Ok(file)
     }
 
     fn copy_line(&self, from: u32, to_line: &Line, to: &File) -> Result<(), PutError> {

@@ -1,7 +1,7 @@
 //! Looks through what an earlier run left, and makes what every tree starts with.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -206,10 +206,8 @@ impl Staged {
                 (false, true)
             }
         };
-        if complete {
-            if let Some(found) = survey.complete.get_mut(number as usize) {
-                *found = true;
-            }
+        if let Some(found) = survey.complete.get_mut(number as usize) {
+            *found = complete;
         }
         if stays {
             survey.present.entries += 1;
@@ -314,7 +312,9 @@ impl Staged {
             if !missing.is_empty() {
                 // Where its parts were being written it can be put whole now.
                 if survey.partial.contains_key(&item) {
-                    missing.iter().for_each(|line| self.unlink(*line));
+                    for line in &missing {
+                        self.unlink(*line);
+                    }
                 }
                 self.place(item, Bytes::Line(first), &standing)?;
             }
@@ -366,6 +366,10 @@ impl Staged {
             let parent = self.directory(self.plan.directory_of(line_number))?;
             rustix::fs::mkdirat(&parent, line.path.name(), Mode::RWXU)
                 .map_err(|error| self.fault(line, error))?;
+            if self.masked {
+                let made = self.directory(number)?;
+                beneath::set_mode(&made, 0o700).map_err(|error| self.fault(line, error))?;
+            }
         }
         Ok(())
     }
@@ -379,8 +383,8 @@ impl Staged {
                 continue;
             }
             let dir = self.directory(self.plan.directory_of(number))?;
-            beneath::create_file(&dir, line.path.name(), proven_mode(&line.entry))
-                .and_then(|file| finish_file(&file, line, self.masked))
+            self.create_file(&dir, line.path.name(), proven_mode(&line.entry))
+                .and_then(|file| finish_file(&file, line, false))
                 .map_err(|error| self.fault(line, error))?;
         }
         Ok(())
@@ -414,6 +418,9 @@ fn prepare_error(error: PutError) -> StageError {
         PutError::NameTaken { path } => StageError::NameTaken { path },
         PutError::Io { path, source } => StageError::Io { path, source },
         PutError::NoSpace { path } => StageError::io(path, Errno::NOSPC),
-        other => resume_error(other),
+        other @ (PutError::NoSuchItem { .. }
+        | PutError::OutOfRange { .. }
+        | PutError::Mismatch { .. }
+        | PutError::Incomplete { .. }) => resume_error(other),
     }
 }

@@ -279,7 +279,8 @@ impl Staged {
         };
         let size = self.item(item)?.size;
         let dir = self.directory(self.plan.directory_of(number))?;
-        let file = beneath::create_file(&dir, line.path.name(), 0o600)
+        let file = self
+            .create_file(&dir, line.path.name(), 0o600)
             .map_err(|error| self.fault(line, error))?;
         if let Err(error) = file.set_len(size) {
             self.unlink(number);

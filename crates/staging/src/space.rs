@@ -36,9 +36,8 @@ pub(crate) fn needed(plan: &Plan, kind: PlaceKind, link_files: bool, block: u64)
     }
     for (number, line) in plan.lines() {
         match line.entry {
-            Entry::Directory => need.add(block),
             Entry::Symlink { target_len, .. } if target_len <= INLINE_LINK_BYTES => need.add(0),
-            Entry::Symlink { .. } => need.add(block),
+            Entry::Directory | Entry::Symlink { .. } => need.add(block),
             Entry::File { .. } if link_files && is_linked(plan, number) => {}
             Entry::File { size, .. } => need.add(blocks(size)),
         }

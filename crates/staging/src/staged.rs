@@ -42,7 +42,7 @@ pub struct Staged {
     pub(crate) dir: OwnedFd,
     pub(crate) options: StageOptions,
     pub(crate) owner: Owner,
-    /// Whether the process's mask takes bits from the modes of new files.
+    /// Whether the process's mask takes bits from the modes that new files and directories get here.
     pub(crate) masked: bool,
     pub(crate) slices: Slices,
     pub(crate) journal: Mutex<Journal>,
@@ -103,7 +103,7 @@ impl Staged {
                 ..options.clone()
             },
             owner,
-            masked: process::umask().is_none_or(|umask| umask & 0o555 != 0),
+            masked: process::umask().is_none_or(|umask| umask & 0o755 != 0),
             slices: Slices::default(),
             journal: Mutex::new(journal),
             proven: (0..items).map(|_| AtomicBool::new(false)).collect(),

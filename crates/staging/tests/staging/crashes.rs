@@ -1,6 +1,7 @@
 //! Kills itself at every step, and looks at what is left.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -37,18 +38,21 @@ fn child() {
     let Some(store) = std::env::var_os(STORE) else {
         return;
     };
+    let log = Path::new(&store).join("log");
+    let log = fs::File::options()
+        .append(true)
+        .create(true)
+        .open(log)
+        .unwrap();
     if let Ok(umask) = std::env::var(UMASK) {
         let umask = u32::from_str_radix(&umask, 8).unwrap();
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
     }
     let kill_at: usize = std::env::var(KILL_AT).unwrap().parse().unwrap();
-    let log = Path::new(&store).join("log");
     let steps = AtomicUsize::new(0);
     let observer = Observer::new(move |step| {
         if let Step::Proven(item) = step {
-            let mut proven = fs::read_to_string(&log).unwrap_or_default();
-            proven.push_str(&format!("{item}\n"));
-            fs::write(&log, proven).unwrap();
+            writeln!(&log, "{item}").unwrap();
         }
         if steps.fetch_add(1, Ordering::Relaxed) == kill_at {
             kill_process(getpid(), Signal::KILL).unwrap();

@@ -6,6 +6,9 @@ use zeroshare_staging::{Durability, PutError, StageError, StageOptions, Staged};
 
 use crate::support::{LARGE, SOURCE, Store, Tree, corrupt, make_writable, noise, os, sample, tree};
 
+/// What is done to a tree, and its name.
+type Deed<'a> = (&'a str, &'a dyn Fn(&Path));
+
 fn complete(store: &Store, tree: &Tree) -> Staged {
     let staged = store.begin(tree);
     tree.put_missing(&staged);
@@ -78,16 +81,16 @@ fn the_right_tree_under_its_name_is_a_success() {
 #[test]
 fn a_tree_that_differs_in_anything_is_replaced() {
     let tree = sample();
-    let damage: [(&str, &dyn Fn(&Path)); 9] = [
+    let damage: [Deed<'_>; 9] = [
         ("a byte", &|tree| corrupt(&tree.join("lib-2/other large"))),
         ("a missing file", &|tree| {
-            fs::remove_file(tree.join("README")).unwrap()
+            fs::remove_file(tree.join("README")).unwrap();
         }),
         ("a surplus file", &|tree| {
-            fs::write(tree.join("lib/more"), "").unwrap()
+            fs::write(tree.join("lib/more"), "").unwrap();
         }),
         ("a surplus directory", &|tree| {
-            fs::create_dir(tree.join("more")).unwrap()
+            fs::create_dir(tree.join("more")).unwrap();
         }),
         ("the x-bit", &|tree| {
             fs::set_permissions(tree.join("README"), fs::Permissions::from_mode(0o555)).unwrap();
@@ -204,12 +207,12 @@ fn what_does_not_belong_into_a_staging_directory_is_thrown_out() {
 #[test]
 fn what_appears_or_vanishes_before_the_rename_stops_it() {
     let tree = sample();
-    let tamper: [(&str, &dyn Fn(&Path)); 5] = [
+    let tamper: [Deed<'_>; 5] = [
         ("surplus", &|dir| {
-            fs::write(dir.join("lib/surplus"), "").unwrap()
+            fs::write(dir.join("lib/surplus"), "").unwrap();
         }),
         ("vanished", &|dir| {
-            fs::remove_file(dir.join("README")).unwrap()
+            fs::remove_file(dir.join("README")).unwrap();
         }),
         ("grown", &|dir| {
             fs::set_permissions(dir.join("README"), fs::Permissions::from_mode(0o644)).unwrap();
@@ -273,20 +276,10 @@ fn the_second_of_two_is_told_who_writes() {
     let second = Staged::begin(store.path(), &tree.manifest, &StageOptions::default());
     assert!(matches!(second, Err(StageError::AlreadyLocked { dir }) if dir == staged.dir()));
     // Another tree is no matter.
-    let other = tree_of_one();
-    assert!(
-        store.begin(&other).is_proven(0) || other.put_missing(&store_again(&store, &other)) > 0
-    );
+    let other = crate::support::tree().file("one", "one").build();
+    other.assert_stored(&other.slow_commit(store.path()).path);
     drop(staged);
     store.begin(&tree);
-}
-
-fn tree_of_one() -> Tree {
-    tree().file("one", "one").build()
-}
-
-fn store_again(store: &Store, tree: &Tree) -> Staged {
-    store.begin(tree)
 }
 
 #[test]

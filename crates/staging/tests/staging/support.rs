@@ -56,14 +56,14 @@ impl TreeBuilder {
             digests: FileDigests::of(&HashKind::ALL, &bytes),
         };
         self.listing.file(tree_path(path), file).unwrap();
-        self.remember(bytes);
+        self.remember(&bytes);
         self
     }
 
     pub(crate) fn link(mut self, path: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
         let target = target.as_ref();
         self.listing.symlink(tree_path(path), target).unwrap();
-        self.remember(target.to_vec());
+        self.remember(target);
         self
     }
 
@@ -79,10 +79,10 @@ impl TreeBuilder {
         }
     }
 
-    fn remember(&mut self, bytes: Vec<u8>) {
+    fn remember(&mut self, bytes: &[u8]) {
         for kind in HashKind::ALL {
             self.contents
-                .insert(BlobId::of(kind, &bytes), bytes.clone());
+                .insert(BlobId::of(kind, bytes), bytes.to_vec());
         }
     }
 }

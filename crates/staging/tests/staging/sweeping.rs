@@ -6,7 +6,7 @@ use zeroshare_staging::{Durability, StageOptions, Staged, quarantine, sweep};
 
 use crate::support::{SOURCE, Store, noise, sample, tree};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 /// So much later everything is old.
 fn next_week() -> SystemTime {

@@ -3,7 +3,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use zeroshare_content::Algorithm;
+use zeroshare_content::{Algorithm, Entry};
 use zeroshare_proof::GrainHasher;
 use zeroshare_staging::{CommitError, Durability, PutError, StageOptions, Staged};
 
@@ -224,10 +224,8 @@ fn lines_know_their_items() {
         let item = staged.item_of_line(number);
         let blob = item.map(|item| staged.layout().items()[item as usize].blob);
         let expected = match line.entry {
-            zeroshare_content::Entry::Directory => None,
-            zeroshare_content::Entry::File { size: 0, .. } => None,
-            zeroshare_content::Entry::File { blob, .. }
-            | zeroshare_content::Entry::Symlink { blob, .. } => Some(blob),
+            Entry::Directory | Entry::File { size: 0, .. } => None,
+            Entry::File { blob, .. } | Entry::Symlink { blob, .. } => Some(blob),
         };
         assert_eq!(blob, expected);
     }
