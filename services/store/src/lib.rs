@@ -1,1 +1,29 @@
-//! The store service: what this machine holds, read-only.
+//! The store service: what this machine holds, for peers on the LAN and for its own services.
+//!
+//! It reads and never writes, but its own index: where the kernel has Landlock it is held to that. It calls nobody. What
+//! lies in the stores, what of it is verified and how it is read is the matter of `zeroshare-shelf`; this crate decides
+//! who may read how much at once, and says so in gRPC.
+//!
+//! Start reading at [`run`], then `store` (what all calls share), then `peers` and `local` (the two services).
+
+mod access;
+mod answer;
+mod arguments;
+mod convert;
+mod local;
+mod manifest;
+mod midstates;
+mod offers;
+mod peers;
+mod run;
+mod settings;
+mod slots;
+mod status;
+mod store;
+mod transfer;
+mod upkeep;
+mod watch;
+
+pub use arguments::{Arguments, main};
+pub use run::{RunError, StoreListeners, run};
+pub use settings::{StoreConfig, StoreSettings};

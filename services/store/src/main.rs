@@ -1,3 +1,10 @@
-//! The binary of one service.
+//! The store as a process of its own.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use zeroshare_store::Arguments;
+
+fn main() -> ExitCode {
+    zeroshare_store::main(Arguments::parse())
+}

@@ -30,6 +30,15 @@ pub struct Holding {
     pub pieces: u32,
 }
 
+impl Holding {
+    /// Whether its pieces can be read: it was verified, and is not of the oldest format.
+    pub fn is_readable(&self) -> bool {
+        matches!(self.state, HoldingState::Verified { .. })
+            && self.id.family() != Family::Sha1
+            && (self.pieces > 0 || self.content_bytes == 0)
+    }
+}
+
 /// Whether what lies in a store may be believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HoldingState {
@@ -123,7 +132,7 @@ impl Shelf {
                     faults: faults.clone(),
                 },
             },
-            offered: offered(&best) && id.family() != Family::Sha1,
+            offered: offered(&best) && id.family() != Family::Sha1 && best.sizes.pieces_known(),
             total_bytes: best.sizes.total,
             content_bytes: best.sizes.content,
             manifest_bytes: best.sizes.manifest,

@@ -1,0 +1,153 @@
+//! Who calls, and what that entitles to.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tonic::{Extensions, Status};
+use zeroshare_chassis::networks::ReadableNetworks;
+use zeroshare_chassis::serve::{PeerAddress, PeerCredentials};
+use zeroshare_shelf::Audience;
+
+use crate::status;
+
+/// Strangers that may connect at once to be told that they may not read.
+const STRANGERS_AT_ONCE: u32 = 16;
+
+/// After how long one more stranger may.
+const STRANGER_INTERVAL: Duration = Duration::from_secs(4);
+
+/// Who sent a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// Another machine, on the LAN.
+    Peer(PeerAddress),
+    /// Somebody on this machine, by a Unix socket.
+    User(PeerCredentials),
+    /// Somebody who reaches the local API over TCP.
+    Tool(PeerAddress),
+}
+
+impl Caller {
+    /// Tells who sent a request on the LAN, if that one may read here.
+    pub(crate) fn of_lan(
+        extensions: &Extensions,
+        networks: &ReadableNetworks,
+    ) -> Result<Self, Status> {
+        let Some(address) = extensions.get::<PeerAddress>() else {
+            return Err(status::not_allowed(
+                "address",
+                "a caller without address".to_owned(),
+            ));
+        };
+        if networks.allows(address.0.ip()) {
+            Ok(Self::Peer(*address))
+        } else {
+            Err(status::not_allowed("address", address.0.ip().to_string()))
+        }
+    }
+
+    /// Tells who sent a request to the local API.
+    pub(crate) fn of_local(extensions: &Extensions) -> Result<Self, Status> {
+        if let Some(credentials) = extensions.get::<PeerCredentials>() {
+            return Ok(Self::User(*credentials));
+        }
+        match extensions.get::<PeerAddress>() {
+            Some(address) => Ok(Self::Tool(*address)),
+            None => Err(status::not_allowed(
+                "user",
+                "a caller without credentials".to_owned(),
+            )),
+        }
+    }
+
+    /// Lets only this process's own user and root go on: who may tell us what lies in our stores.
+    pub(crate) fn owner(&self) -> Result<(), Status> {
+        match self {
+            Self::User(credentials) if credentials.uid == 0 || credentials.uid == own_user() => {
+                Ok(())
+            }
+            Self::User(credentials) => {
+                Err(status::not_allowed("user", credentials.uid.to_string()))
+            }
+            Self::Peer(address) | Self::Tool(address) => {
+                Err(status::not_allowed("address", address.0.ip().to_string()))
+            }
+        }
+    }
+
+    pub(crate) fn audience(&self) -> Audience {
+        match self {
+            Self::Peer(_) => Audience::Peers,
+            Self::User(_) | Self::Tool(_) => Audience::Local,
+        }
+    }
+
+    /// By which address its slots are counted; all local callers share one.
+    pub(crate) fn address(&self) -> IpAddr {
+        match self {
+            Self::Peer(address) => address.0.ip(),
+            Self::User(_) | Self::Tool(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        }
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(address) | Self::Tool(address) => address.fmt(f),
+            Self::User(credentials) => credentials.fmt(f),
+        }
+    }
+}
+
+fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Lets strangers in now and then, so that an honest one learns why it may not read; a crowd is hung up on.
+#[derive(Debug)]
+pub(crate) struct Doorkeeper {
+    left: Mutex<(u32, Instant)>,
+}
+
+impl Doorkeeper {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            left: Mutex::new((STRANGERS_AT_ONCE, now)),
+        }
+    }
+
+    /// Says whether one more stranger may connect.
+    pub(crate) fn admits(&self, now: Instant) -> bool {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = now.saturating_duration_since(left.1).as_secs() / STRANGER_INTERVAL.as_secs();
+        if passed > 0 {
+            let more = u32::try_from(passed).unwrap_or(u32::MAX);
+            *left = (left.0.saturating_add(more).min(STRANGERS_AT_ONCE), now);
+        }
+        match left.0.checked_sub(1) {
+            Some(rest) => {
+                left.0 = rest;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_of_strangers_is_hung_up_on_and_later_ones_are_heard_again() {
+        let start = Instant::now();
+        let door = Doorkeeper::new(start);
+        let admitted = (0..100).filter(|_| door.admits(start)).count();
+        assert_eq!(admitted, 16);
+        let later = start + STRANGER_INTERVAL * 2;
+        assert_eq!((0..100).filter(|_| door.admits(later)).count(), 2);
+    }
+}

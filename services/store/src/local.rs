@@ -1,0 +1,261 @@
+//! `LocalStoreService`: what this machine's own services and people ask.
+
+mod commit;
+mod offer;
+mod verify;
+
+use std::sync::Arc;
+
+use tokio_stream::StreamExt as _;
+use tonic::{Request, Response, Status, Streaming};
+use zeroshare_api::errors;
+use zeroshare_api::rpc::store::v1::local_store_service_server::LocalStoreService;
+use zeroshare_content::TreeId;
+use zeroshare_shelf::FoundFile;
+use zeroshare_wire::convert::{blob_ids, to_stamp, tree_id};
+use zeroshare_wire::pb::store::v1::{
+    CommitContentRequest, CommitContentResponse, DescribeStoreRequest, DescribeStoreResponse,
+    FindFilesRequest, FindFilesResponse, ListContentRequest, ListContentResponse,
+    OfferPartialRequest, OfferPartialResponse, StoreRoot, VerifyContentRequest,
+    VerifyContentResponse, WatchContentRequest, WatchContentResponse,
+};
+
+use crate::access::Caller;
+use crate::answer::Answer;
+use crate::peers::{Boxed, malformed};
+use crate::status;
+use crate::store::Store;
+use crate::watch::{self, Watched};
+
+/// Contents on one page.
+const PAGE: usize = 1000;
+
+/// Blobs in one question.
+const MAX_BLOBS: usize = 10_000;
+
+/// The service on local sockets.
+#[derive(Debug, Clone)]
+pub(crate) struct Local {
+    store: Arc<Store>,
+}
+
+impl Local {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
+        Self { store }
+    }
+}
+
+#[tonic::async_trait]
+impl LocalStoreService for Local {
+    async fn describe_store(
+        &self,
+        request: Request<DescribeStoreRequest>,
+    ) -> Result<Response<DescribeStoreResponse>, Status> {
+        Caller::of_local(request.extensions())?;
+        let roots = self
+            .store
+            .shelf
+            .counts()
+            .into_iter()
+            .map(|count| StoreRoot {
+                path: count.path.to_string_lossy().into_owned(),
+                shared: count.shared,
+                held_trees: count.held_trees,
+                quarantined_trees: count.quarantined_trees,
+            });
+        let facts = &self.store.facts;
+        Ok(Response::new(DescribeStoreResponse {
+            roots: roots.collect(),
+            lan_addresses: facts.lan_addresses.clone(),
+            readers: facts.readers.clone(),
+            active_transfers: u32::try_from(self.store.transfers.count()).unwrap_or(u32::MAX),
+            sent_bytes: self.store.sent_bytes(),
+            restriction: facts.restriction.clone(),
+        }))
+    }
+
+    async fn list_content(
+        &self,
+        request: Request<ListContentRequest>,
+    ) -> Result<Response<ListContentResponse>, Status> {
+        Caller::of_local(request.extensions())?;
+        let token = &request.get_ref().page_token;
+        let after = if token.is_empty() {
+            None
+        } else {
+            Some(tree_id("page_token", token).map_err(malformed)?)
+        };
+        let ids = page(&self.store, after.as_ref());
+        let next_page_token = match ids.last() {
+            Some(last) if ids.len() == PAGE => last.to_string(),
+            Some(_) | None => String::new(),
+        };
+        let contents = ids
+            .iter()
+            .filter_map(|id| watch::held(&self.store, id))
+            .collect();
+        Ok(Response::new(ListContentResponse {
+            contents,
+            next_page_token,
+        }))
+    }
+
+    type WatchContentStream = Watched<WatchContentResponse>;
+
+    async fn watch_content(
+        &self,
+        request: Request<WatchContentRequest>,
+    ) -> Result<Response<Self::WatchContentStream>, Status> {
+        let caller = Caller::of_local(request.extensions())?;
+        tracing::debug!(%caller, "watches content");
+        Ok(Response::new(watch::contents(&self.store)))
+    }
+
+    type VerifyContentStream = Answer<VerifyContentResponse>;
+
+    async fn verify_content(
+        &self,
+        request: Request<VerifyContentRequest>,
+    ) -> Result<Response<Self::VerifyContentStream>, Status> {
+        let caller = Caller::of_local(request.extensions())?;
+        let ids = verify::wanted(&self.store, &request.get_ref().content_ids)?;
+        tracing::info!(%caller, trees = ids.len(), "asks to verify");
+        Ok(Response::new(verify::start(&self.store, ids)))
+    }
+
+    type FindFilesStream = Boxed<FindFilesResponse>;
+
+    async fn find_files(
+        &self,
+        request: Request<Streaming<FindFilesRequest>>,
+    ) -> Result<Response<Self::FindFilesStream>, Status> {
+        Caller::of_local(request.extensions())?;
+        let store = Arc::clone(&self.store);
+        let found = request
+            .into_inner()
+            .then(move |request| find(Arc::clone(&store), request));
+        // Each question in its turn; its answers one by one.
+        let answers = flat(found);
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    type OfferPartialStream = Boxed<OfferPartialResponse>;
+
+    async fn offer_partial(
+        &self,
+        request: Request<Streaming<OfferPartialRequest>>,
+    ) -> Result<Response<Self::OfferPartialStream>, Status> {
+        Caller::of_local(request.extensions())?.owner()?;
+        let stream = offer::start(&self.store, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn commit_content(
+        &self,
+        request: Request<Streaming<CommitContentRequest>>,
+    ) -> Result<Response<CommitContentResponse>, Status> {
+        let caller = Caller::of_local(request.extensions())?;
+        caller.owner()?;
+        let committed = commit::read(request.into_inner()).await?;
+        let id = committed.id;
+        tracing::info!(%caller, content = %id, path = %committed.path.display(), "content committed");
+        self.store
+            .on_disk("commit", move |store| store.shelf.commit(committed))
+            .await?
+            .map_err(|error| status::commit_status(&error))?;
+        self.store.offers.changed(&id);
+        Ok(Response::new(CommitContentResponse {}))
+    }
+}
+
+/// The next ids held, whole or in part, in order.
+fn page(store: &Store, after: Option<&TreeId>) -> Vec<TreeId> {
+    let whole = store.shelf.holdings(after, PAGE);
+    let parts = store
+        .offers
+        .ids()
+        .into_iter()
+        .filter(|id| after.is_none_or(|after| id > after));
+    let mut ids: Vec<TreeId> = whole
+        .into_iter()
+        .map(|holding| holding.id)
+        .chain(parts)
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.truncate(PAGE);
+    ids
+}
+
+async fn find(
+    store: Arc<Store>,
+    request: Result<FindFilesRequest, Status>,
+) -> Result<Vec<FindFilesResponse>, Status> {
+    let blobs = blob_ids("blob_ids", &request?.blob_ids, MAX_BLOBS).map_err(malformed)?;
+    let found = store
+        .on_disk("find files", move |store| store.shelf.find_files(&blobs))
+        .await?;
+    let found = found.map_err(|error| status::index_status(&error))?;
+    Ok(found.iter().filter_map(found_file).collect())
+}
+
+/// Paths that are not UTF-8 cannot be said, and are left out: the file is fetched instead.
+fn found_file(file: &FoundFile) -> Option<FindFilesResponse> {
+    Some(FindFilesResponse {
+        blob_id: file.blob.to_string(),
+        path: file.path.to_str()?.to_owned(),
+        executable: file.executable,
+        modify_time: Some(to_stamp(file.mtime.seconds, file.mtime.nanoseconds)),
+    })
+}
+
+/// Gives the items of each list; ends behind the first error.
+fn flat<T: Send + 'static>(
+    lists: impl tokio_stream::Stream<Item = Result<Vec<T>, Status>> + Send + 'static,
+) -> impl tokio_stream::Stream<Item = Result<T, Status>> + Send + 'static {
+    Flat {
+        lists: Box::pin(lists),
+        items: Vec::new().into_iter(),
+        is_over: false,
+    }
+}
+
+struct Flat<T> {
+    lists: Boxed<Vec<T>>,
+    items: std::vec::IntoIter<T>,
+    is_over: bool,
+}
+
+impl<T> Unpin for Flat<T> {}
+
+impl<T> tokio_stream::Stream for Flat<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        use std::task::Poll;
+        loop {
+            if let Some(item) = self.items.next() {
+                return Poll::Ready(Some(Ok(item)));
+            }
+            if self.is_over {
+                return Poll::Ready(None);
+            }
+            match std::task::ready!(self.lists.as_mut().poll_next(context)) {
+                Some(Ok(items)) => self.items = items.into_iter(),
+                Some(Err(status)) => {
+                    self.is_over = true;
+                    return Poll::Ready(Some(Err(status)));
+                }
+                None => self.is_over = true,
+            }
+        }
+    }
+}
+
+/// A field of a message that its reader cannot make sense of.
+fn refused(field: &'static str, why: &str) -> Status {
+    errors::malformed(field, why)
+}

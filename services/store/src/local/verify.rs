@@ -1,0 +1,99 @@
+//! Hashing again, because somebody asks.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tonic::Status;
+use zeroshare_content::{ContentId, TreeId};
+use zeroshare_shelf::ShelfError;
+use zeroshare_wire::convert::content_ids;
+use zeroshare_wire::pb::store::v1::VerifyContentResponse;
+
+use crate::answer::{Answer, Teller};
+use crate::convert::tree_of;
+use crate::peers::malformed;
+use crate::status;
+use crate::store::Store;
+
+/// Trees in one question; to ask for everything no id is needed.
+const MAX_IDS: usize = 1000;
+
+/// Trees looked up at once.
+const PAGE: usize = 1000;
+
+/// How often somebody is told how far it is.
+const TELL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Settles which trees are meant.
+pub(super) fn wanted(store: &Store, texts: &[String]) -> Result<Vec<TreeId>, Status> {
+    if texts.is_empty() {
+        return Ok(everything(store));
+    }
+    let ids = content_ids("content_ids", texts, MAX_IDS).map_err(malformed)?;
+    let held = |id: ContentId| {
+        let tree = tree_of(&id).filter(|tree| store.shelf.holding(tree).is_some());
+        tree.ok_or_else(|| status::not_found(&id))
+    };
+    ids.into_iter().map(held).collect()
+}
+
+/// Hashes one tree after the other; stops when nobody listens any more.
+pub(super) fn start(store: &Arc<Store>, ids: Vec<TreeId>) -> Answer<VerifyContentResponse> {
+    let hashing = Arc::clone(store);
+    Answer::start(store, "verify", move |teller| {
+        for id in ids {
+            verify(&hashing, teller, &id)?;
+        }
+        Ok(())
+    })
+}
+
+fn everything(store: &Store) -> Vec<TreeId> {
+    let mut ids: Vec<TreeId> = Vec::new();
+    loop {
+        let page = store.shelf.holdings(ids.last(), PAGE);
+        ids.extend(page.iter().map(|holding| holding.id));
+        if page.len() < PAGE {
+            return ids;
+        }
+    }
+}
+
+fn verify(
+    store: &Store,
+    teller: &Teller<VerifyContentResponse>,
+    id: &TreeId,
+) -> Result<(), Status> {
+    let total_bytes = store
+        .shelf
+        .holding(id)
+        .map_or(0, |holding| holding.total_bytes);
+    let mut done_bytes = 0;
+    let mut told = Instant::now();
+    let message = |done_bytes: u64, faults: Option<Vec<String>>| VerifyContentResponse {
+        content_id: id.to_string(),
+        done_bytes,
+        total_bytes: total_bytes.max(done_bytes),
+        finished: faults.is_some(),
+        corrupt_files: faults.unwrap_or_default(),
+    };
+    let outcome = store.shelf.verify(id, &mut |bytes| {
+        done_bytes += bytes;
+        if told.elapsed() >= TELL_INTERVAL {
+            told = Instant::now();
+            teller.mention(message(done_bytes, None));
+        }
+        if teller.is_wanted() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    });
+    match outcome {
+        Ok(outcome) => teller.tell(message(done_bytes, Some(outcome.faults))),
+        // Gone since it was looked up: there is nothing to verify.
+        Err(ShelfError::NotHeld { .. }) => Ok(()),
+        Err(error) => Err(status::shelf_status(&error)),
+    }
+}

@@ -1,0 +1,86 @@
+//! Content that is still being fetched, and offered meanwhile.
+
+mod offer;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::broadcast;
+use zeroshare_content::TreeId;
+use zeroshare_shelf::Audience;
+
+pub(crate) use offer::{Offer, PartialList};
+
+/// Fetches that can be offered at once; the fetcher runs far fewer.
+const MAX_OFFERS: usize = 256;
+
+/// What the fetcher offers now.
+#[derive(Debug)]
+pub(crate) struct Offers {
+    /// Several fetches of one tree go to several places.
+    offers: Mutex<BTreeMap<TreeId, Vec<Arc<Offer>>>>,
+    changes: broadcast::Sender<TreeId>,
+}
+
+impl Offers {
+    pub(crate) fn new(changes: broadcast::Sender<TreeId>) -> Self {
+        Self {
+            offers: Mutex::default(),
+            changes,
+        }
+    }
+
+    /// Offers something until [`Self::end`]; says whether there was room.
+    pub(crate) fn begin(&self, offer: Arc<Offer>) -> bool {
+        let id = *offer.id();
+        let mut offers = self.offers();
+        if offers.values().map(Vec::len).sum::<usize>() >= MAX_OFFERS {
+            return false;
+        }
+        offers.entry(id).or_default().push(offer);
+        drop(offers);
+        self.changed(&id);
+        true
+    }
+
+    /// Ends an offer, and the streams that watch it.
+    pub(crate) fn end(&self, offer: &Arc<Offer>) {
+        let id = *offer.id();
+        let mut offers = self.offers();
+        if let Some(same) = offers.get_mut(&id) {
+            same.retain(|known| !Arc::ptr_eq(known, offer));
+            if same.is_empty() {
+                offers.remove(&id);
+            }
+        }
+        drop(offers);
+        offer.end();
+        self.changed(&id);
+    }
+
+    /// Finds the offer of a tree that has most of it.
+    pub(crate) fn find(&self, id: &TreeId, audience: Audience) -> Option<Arc<Offer>> {
+        let offers = self.offers();
+        let visible = offers
+            .get(id)?
+            .iter()
+            .filter(|offer| audience == Audience::Local || offer.is_shared());
+        visible.max_by_key(|offer| offer.held_count()).cloned()
+    }
+
+    /// Names all trees that are offered in part.
+    pub(crate) fn ids(&self) -> Vec<TreeId> {
+        self.offers().keys().copied().collect()
+    }
+
+    /// Tells watchers that something about a tree is different.
+    pub(crate) fn changed(&self, id: &TreeId) {
+        // Fails when nobody watches.
+        let _watchers = self.changes.send(*id);
+    }
+
+    fn offers(&self) -> MutexGuard<'_, BTreeMap<TreeId, Vec<Arc<Offer>>>> {
+        // Each change is one step.
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,207 @@
+//! `StoreService`: what peers read, and this machine's own services too.
+
+use std::sync::Arc;
+
+use tokio_stream::Stream;
+use tonic::{Extensions, Request, Response, Status};
+use zeroshare_api::errors;
+use zeroshare_api::rpc::store::v1::store_service_server::StoreService;
+use zeroshare_chassis::serve::PageBudget;
+use zeroshare_content::{ContentId, TreeId};
+use zeroshare_shelf::{Audience, Recheck};
+use zeroshare_wire::convert::{ReadPieces, content_id, content_ids, tree_id};
+use zeroshare_wire::pb::store::v1::{
+    ContentStat, ReadManifestRequest, ReadManifestResponse, ReadMidstatesRequest,
+    ReadMidstatesResponse, ReadPiecesRequest, ReadPiecesResponse, StatContentRequest,
+    StatContentResponse, WatchPiecesRequest, WatchPiecesResponse,
+};
+
+use crate::access::Caller;
+use crate::answer::Answer;
+use crate::slots::Slot;
+use crate::store::{Source, Store};
+use crate::transfer::{Transfer, plan};
+use crate::watch::Watched;
+use crate::{convert, manifest, midstates, status, watch};
+
+/// Ids in one question.
+const MAX_STATS: usize = 256;
+
+/// One of the two doors through which the service is reached.
+#[derive(Debug, Clone)]
+pub(crate) struct Peers {
+    store: Arc<Store>,
+    door: Door,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    Lan,
+    Local,
+}
+
+impl Peers {
+    pub(crate) fn new(store: Arc<Store>, door: Door) -> Self {
+        Self { store, door }
+    }
+
+    fn caller(&self, extensions: &Extensions) -> Result<Caller, Status> {
+        match self.door {
+            Door::Lan => Caller::of_lan(extensions, &self.store.networks),
+            Door::Local => Caller::of_local(extensions),
+        }
+    }
+
+    /// Takes one of the transfers that may run at once.
+    fn slot(&self, caller: &Caller) -> Result<Slot, Status> {
+        let slots = match self.door {
+            Door::Lan => &self.store.transfers,
+            Door::Local => &self.store.local_transfers,
+        };
+        slots
+            .take(caller.address())
+            .ok_or_else(status::too_many_transfers)
+    }
+
+    fn stat(&self, id: &TreeId, audience: Audience) -> Option<ContentStat> {
+        let whole = self
+            .store
+            .shelf
+            .holding(id)
+            .filter(|holding| match audience {
+                Audience::Peers => holding.offered,
+                Audience::Local => holding.is_readable(),
+            });
+        match whole {
+            Some(holding) => Some(convert::stat_of_whole(&holding)),
+            None => self
+                .store
+                .offers
+                .find(id, audience)
+                .map(|offer| convert::stat_of_part(&offer)),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl StoreService for Peers {
+    async fn stat_content(
+        &self,
+        request: Request<StatContentRequest>,
+    ) -> Result<Response<StatContentResponse>, Status> {
+        let caller = self.caller(request.extensions())?;
+        let ids = content_ids("content_ids", &request.get_ref().content_ids, MAX_STATS)
+            .map_err(malformed)?;
+        tracing::debug!(%caller, ids = ids.len(), "asks what is held");
+        let trees = ids.iter().filter_map(convert::tree_of);
+        let stats = trees
+            .filter_map(|id| self.stat(&id, caller.audience()))
+            .collect();
+        Ok(Response::new(StatContentResponse { stats }))
+    }
+
+    type ReadManifestStream = Boxed<ReadManifestResponse>;
+
+    async fn read_manifest(
+        &self,
+        request: Request<ReadManifestRequest>,
+    ) -> Result<Response<Self::ReadManifestStream>, Status> {
+        let caller = self.caller(request.extensions())?;
+        let tree = tree_id("tree_id", &request.get_ref().tree_id).map_err(malformed)?;
+        let slot = self.slot(&caller)?;
+        tracing::info!(%caller, content = %tree, "reads manifest");
+        let source = self
+            .store
+            .open(&ContentId::Tree(tree), caller.audience())
+            .await?;
+        Ok(Response::new(Box::pin(manifest::parts(source, slot))))
+    }
+
+    type ReadPiecesStream = Answer<ReadPiecesResponse>;
+
+    async fn read_pieces(
+        &self,
+        request: Request<ReadPiecesRequest>,
+    ) -> Result<Response<Self::ReadPiecesStream>, Status> {
+        let caller = self.caller(request.extensions())?;
+        let pages = request.extensions().get::<PageBudget>().cloned();
+        let read = ReadPieces::try_from(request.into_inner()).map_err(malformed)?;
+        let slot = self.slot(&caller)?;
+        let source = self.store.open(&read.content, caller.audience()).await?;
+        let layout = source.pieces().layout();
+        let held = match &source {
+            Source::Whole(_) => std::iter::once(0..layout.piece_count()).collect(),
+            Source::Part(offer) => offer.held(),
+        };
+        let tree = source.pieces().manifest().id();
+        let orders = plan(&tree, read.wanted, layout, &held, &self.store.least_sent)?;
+        let pieces: usize = orders.iter().map(|order| order.pieces().len()).sum();
+        tracing::info!(%caller, content = %read.content, pieces, recheck = read.recheck, "reads pieces");
+        let transfer = Transfer {
+            store: Arc::clone(&self.store),
+            content: read.content,
+            source,
+            orders,
+            with_manifest: read.with_manifest,
+            recheck: if read.recheck {
+                Recheck::Yes
+            } else {
+                Recheck::No
+            },
+            audience: caller.audience(),
+            pages,
+            slot,
+        };
+        Ok(Response::new(transfer.start()))
+    }
+
+    type ReadMidstatesStream = Answer<ReadMidstatesResponse>;
+
+    async fn read_midstates(
+        &self,
+        request: Request<ReadMidstatesRequest>,
+    ) -> Result<Response<Self::ReadMidstatesStream>, Status> {
+        let caller = self.caller(request.extensions())?;
+        let wanted = midstates::Wanted::try_from(request.into_inner())?;
+        let slot = self.slot(&caller)?;
+        tracing::info!(%caller, content = %wanted.content, "reads midstates");
+        let lists = midstates::find(&self.store, &wanted, caller.audience()).await?;
+        Ok(Response::new(midstates::send(
+            &self.store,
+            lists,
+            wanted,
+            slot,
+        )))
+    }
+
+    type WatchPiecesStream = Watched<WatchPiecesResponse>;
+
+    async fn watch_pieces(
+        &self,
+        request: Request<WatchPiecesRequest>,
+    ) -> Result<Response<Self::WatchPiecesStream>, Status> {
+        let caller = self.caller(request.extensions())?;
+        let content = content_id("content_id", &request.get_ref().content_id).map_err(malformed)?;
+        let slot = self
+            .store
+            .watches
+            .take(caller.address())
+            .ok_or_else(status::too_many_transfers)?;
+        tracing::info!(%caller, %content, "watches pieces");
+        let source = self.store.open(&content, caller.audience()).await?;
+        Ok(Response::new(watch::pieces(
+            &self.store,
+            source,
+            content,
+            slot,
+        )))
+    }
+}
+
+/// A stream whose type nobody wants to spell.
+pub(crate) type Boxed<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
+pub(crate) fn malformed(error: zeroshare_wire::FieldError) -> Status {
+    errors::malformed_field(&error)
+}

@@ -1,0 +1,308 @@
+//! What can be set, and what it comes to.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde::Deserialize;
+use zeroshare_chassis::listen::LocalAddress;
+use zeroshare_chassis::networks::Network;
+use zeroshare_chassis::restrict::Restriction;
+use zeroshare_chassis::serve::LanBounds;
+use zeroshare_chassis::settings::{CommonConfig, SettingsError, StaticPeer, choose, choose_list};
+use zeroshare_shelf::{Environment, IndexPlace, ShelvedRoot, store_roots};
+
+/// Transfers at once: each is a thread that reads, and more of them are no faster together.
+const MAX_TRANSFERS: u32 = 32;
+
+/// Transfers at once to one peer: one that is served by several others needs few of each.
+const MAX_TRANSFERS_PER_PEER: u32 = 8;
+
+/// Disks decay slowly.
+const REVERIFY_DAYS: u32 = 30;
+
+/// Slow enough that nobody hears the disk, fast enough for 40 TB a month.
+const REVERIFY_MIB_PER_SECOND: u32 = 16;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Table `[store]`, and flags of the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StoreSettings {
+    /// Offer what this store holds to peers, and no other store's; may be repeated [default: all that are found].
+    #[arg(
+        long,
+        value_name = "STORE",
+        env = "ZEROSHARE_SHARE",
+        value_delimiter = ':'
+    )]
+    pub share: Vec<PathBuf>,
+    /// Do not offer what this store holds; may be repeated.
+    #[arg(
+        long,
+        value_name = "STORE",
+        env = "ZEROSHARE_NO_SHARE",
+        value_delimiter = ':'
+    )]
+    pub no_share: Vec<PathBuf>,
+    /// Let this network read too, like 10.0.0.0/8, beside those directly connected; may be repeated.
+    #[arg(
+        long,
+        value_name = "NET",
+        env = "ZEROSHARE_ALLOW",
+        value_delimiter = ','
+    )]
+    pub allow: Vec<Network>,
+    /// Do not serve peers at all.
+    #[arg(
+        long,
+        env = "ZEROSHARE_NO_LAN",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub no_lan: Option<bool>,
+    /// Serve the store's local API on this address too, for tools like grpcurl; may be repeated.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "ZEROSHARE_STORE_API",
+        value_delimiter = ','
+    )]
+    pub store_api: Vec<SocketAddr>,
+    /// Transfers to peers at once; further ones are told to come back [default: 32].
+    #[arg(long, value_name = "COUNT", env = "ZEROSHARE_MAX_TRANSFERS")]
+    pub max_transfers: Option<u32>,
+    /// Transfers to one peer at once [default: 8].
+    #[arg(long, value_name = "COUNT", env = "ZEROSHARE_MAX_TRANSFERS_PER_PEER")]
+    pub max_transfers_per_peer: Option<u32>,
+    /// Hash everything again after so many days, since disks decay; 0: never [default: 30].
+    #[arg(long, value_name = "DAYS", env = "ZEROSHARE_REVERIFY_DAYS")]
+    pub reverify_days: Option<u32>,
+    /// Hash again no faster than this, in MiB per second [default: 16].
+    #[arg(long, value_name = "MIB", env = "ZEROSHARE_REVERIFY_RATE")]
+    pub reverify_rate: Option<u32>,
+}
+
+/// What the store runs with.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The stores that are read, in the order of lookup.
+    pub roots: Vec<ShelvedRoot>,
+    /// Where the index is kept.
+    pub index: IndexPlace,
+    /// Where the local API listens.
+    pub local: Vec<LocalAddress>,
+    /// Whether peers are served.
+    pub lan: bool,
+    /// Who may read, beside directly connected networks.
+    pub allow: Vec<Network>,
+    /// Who may read as well, by name.
+    pub static_peers: Vec<StaticPeer>,
+    /// Transfers to peers at once.
+    pub max_transfers: u32,
+    /// Transfers to one peer at once.
+    pub max_transfers_per_peer: u32,
+    /// After how long everything is hashed again; `None`: never.
+    pub reverify_age: Option<Duration>,
+    /// How many bytes a second are hashed again.
+    pub reverify_rate_bytes: u64,
+    /// What one peer may hold.
+    pub bounds: LanBounds,
+    /// How long a reader may take for one part of an answer.
+    pub part_deadline: Duration,
+    /// How the kernel restricts the thread that runs this; `None`: nobody asked it to.
+    pub restriction: Option<Restriction>,
+}
+
+impl StoreConfig {
+    /// Settles what flags and file say, and finds the stores of this environment.
+    pub fn resolve(
+        flags: StoreSettings,
+        file: StoreSettings,
+        common: &CommonConfig,
+    ) -> Result<Self, SettingsError> {
+        let found = store_roots(&Environment::of_process(), &common.stores);
+        let roots = found.iter().map(|root| absolute(&root.path)).collect();
+        Self::resolve_with_roots(flags, file, common, roots)
+    }
+
+    fn resolve_with_roots(
+        flags: StoreSettings,
+        file: StoreSettings,
+        common: &CommonConfig,
+        roots: Vec<PathBuf>,
+    ) -> Result<Self, SettingsError> {
+        let share = choose_list(flags.share, file.share);
+        let no_share = choose_list(flags.no_share, file.no_share);
+        let apis = choose_list(flags.store_api, file.store_api);
+        let local = std::iter::once(LocalAddress::of(&common.places, "store"))
+            .chain(apis.into_iter().map(LocalAddress::Tcp))
+            .collect();
+        let days = choose(flags.reverify_days, file.reverify_days, REVERIFY_DAYS);
+        let rate = choose(
+            flags.reverify_rate,
+            file.reverify_rate,
+            REVERIFY_MIB_PER_SECOND,
+        );
+        let transfers = choose(flags.max_transfers, file.max_transfers, MAX_TRANSFERS);
+        let per_peer = choose(
+            flags.max_transfers_per_peer,
+            file.max_transfers_per_peer,
+            MAX_TRANSFERS_PER_PEER,
+        );
+        for (name, value) in [
+            ("max-transfers", transfers),
+            ("max-transfers-per-peer", per_peer),
+            ("reverify-rate", rate),
+        ] {
+            if value == 0 {
+                return Err(SettingsError::Value {
+                    name,
+                    why: "must be at least 1".to_owned(),
+                });
+            }
+        }
+        Ok(Self {
+            roots: shelved(roots, &share, &no_share)?,
+            index: IndexPlace::File(common.places.cache_dir.join("index.sqlite")),
+            local,
+            lan: !choose(flags.no_lan, file.no_lan, false),
+            allow: choose_list(flags.allow, file.allow),
+            static_peers: common.static_peers.clone(),
+            max_transfers: transfers,
+            max_transfers_per_peer: per_peer,
+            reverify_age: (days > 0).then(|| DAY * days),
+            reverify_rate_bytes: u64::from(rate) * 1024 * 1024,
+            bounds: LanBounds::lan(),
+            part_deadline: Duration::from_secs(30),
+            restriction: None,
+        })
+    }
+}
+
+/// Says of each store whether it is offered.
+fn shelved(
+    roots: Vec<PathBuf>,
+    share: &[PathBuf],
+    no_share: &[PathBuf],
+) -> Result<Vec<ShelvedRoot>, SettingsError> {
+    let share: Vec<PathBuf> = share.iter().map(|path| absolute(path)).collect();
+    let no_share: Vec<PathBuf> = no_share.iter().map(|path| absolute(path)).collect();
+    for (name, paths) in [("share", &share), ("no-share", &no_share)] {
+        if let Some(unknown) = paths.iter().find(|path| !roots.contains(path)) {
+            let known: Vec<String> = roots
+                .iter()
+                .map(|root| root.display().to_string())
+                .collect();
+            let why = format!(
+                "{} is none of the stores, which are {}",
+                unknown.display(),
+                known.join(", ")
+            );
+            return Err(SettingsError::Value { name, why });
+        }
+    }
+    let is_shared =
+        |path: &PathBuf| (share.is_empty() || share.contains(path)) && !no_share.contains(path);
+    Ok(roots
+        .into_iter()
+        .map(|path| ShelvedRoot {
+            shared: is_shared(&path),
+            path,
+        })
+        .collect())
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use zeroshare_chassis::Env;
+    use zeroshare_chassis::settings::CommonSettings;
+
+    use super::*;
+
+    #[test]
+    fn every_store_is_shared_unless_something_else_is_said() {
+        check(&[], &[], &[("/a", true), ("/b", true)]);
+        check(&["/b"], &[], &[("/a", false), ("/b", true)]);
+        check(&[], &["/b/"], &[("/a", true), ("/b", false)]);
+        check(&["/a", "/b"], &["/a"], &[("/a", false), ("/b", true)]);
+    }
+
+    #[test]
+    fn sharing_an_unknown_store_is_refused_and_the_known_ones_are_named() {
+        let error = resolve(&StoreSettings {
+            share: vec!["/c".into()],
+            ..StoreSettings::default()
+        })
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`share`: /c is none of the stores, which are /a, /b"
+        );
+    }
+
+    #[test]
+    fn bounds_of_nothing_are_refused_and_zero_days_mean_never() {
+        for settings in [
+            StoreSettings {
+                max_transfers: Some(0),
+                ..StoreSettings::default()
+            },
+            StoreSettings {
+                max_transfers_per_peer: Some(0),
+                ..StoreSettings::default()
+            },
+            StoreSettings {
+                reverify_rate: Some(0),
+                ..StoreSettings::default()
+            },
+        ] {
+            assert!(resolve(&settings).is_err());
+        }
+        let never = StoreSettings {
+            reverify_days: Some(0),
+            ..StoreSettings::default()
+        };
+        assert_eq!(resolve(&never).unwrap().reverify_age, None);
+        assert_eq!(
+            resolve(&StoreSettings::default()).unwrap().reverify_age,
+            Some(DAY * 30)
+        );
+    }
+
+    fn check(share: &[&str], no_share: &[&str], expected: &[(&str, bool)]) {
+        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
+        let settings = StoreSettings {
+            share: paths(share),
+            no_share: paths(no_share),
+            ..StoreSettings::default()
+        };
+        let roots = resolve(&settings).unwrap().roots;
+        let roots: Vec<(&str, bool)> = roots
+            .iter()
+            .map(|root| (root.path.to_str().unwrap(), root.shared))
+            .collect();
+        assert_eq!(roots, expected);
+    }
+
+    fn resolve(settings: &StoreSettings) -> Result<StoreConfig, SettingsError> {
+        let env = Env {
+            vars: BTreeMap::new(),
+            uid: 1000,
+        };
+        let common =
+            CommonConfig::resolve(CommonSettings::default(), CommonSettings::default(), &env)?;
+        let roots = vec!["/a".into(), "/b".into()];
+        StoreConfig::resolve_with_roots(settings.clone(), StoreSettings::default(), &common, roots)
+    }
+}

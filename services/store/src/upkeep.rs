@@ -1,0 +1,163 @@
+//! What goes on without being asked for: looking, hashing, hashing again.
+
+mod friends;
+mod pace;
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Notify;
+use tokio::time::{self, Instant};
+use zeroshare_chassis::process::chain;
+use zeroshare_content::TreeId;
+use zeroshare_shelf::{Due, RootWatcher, ShelfError};
+
+use crate::store::Store;
+use pace::Pace;
+
+pub(crate) use friends::resolve_friends;
+
+/// How often the stores are listed although nothing was noticed: some file systems tell nothing.
+const RESCAN_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Changes that follow each other this quickly are looked at together.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Trees that nobody reads stay open so long.
+const CLOSE_IDLE: Duration = Duration::from_mins(1);
+
+/// After a failure of the index nothing is hashed for so long.
+const FAILURE_PAUSE: Duration = Duration::from_mins(1);
+
+/// How often is looked whether something is due to be hashed again, at least: clocks are set.
+const DUE_INTERVAL: Duration = Duration::from_hours(6);
+
+/// Keeps looking at what lies in the stores.
+pub(crate) async fn look(store: Arc<Store>) {
+    let changed = Arc::new(Notify::new());
+    let ring = Arc::clone(&changed);
+    let mut watcher = match RootWatcher::new(move || ring.notify_one()) {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(
+                error = chain(&error),
+                "cannot watch the stores, looking every minute"
+            );
+            None
+        }
+    };
+    let roots: Vec<PathBuf> = store
+        .shelf
+        .roots()
+        .iter()
+        .map(|root| root.path.clone())
+        .collect();
+    let mut next = Instant::now();
+    loop {
+        tokio::select! {
+            () = changed.notified() => time::sleep(SETTLE).await,
+            () = time::sleep_until(next) => {}
+            () = store.lifetime.stopping() => return,
+        }
+        next = Instant::now() + RESCAN_INTERVAL;
+        let watched = watcher.take();
+        let roots = roots.clone();
+        let looked = store.on_disk("look at stores", move |store| {
+            let mut watched = watched;
+            // Before looking, so that nothing falls between.
+            if let Some(watcher) = &mut watched {
+                watcher.watch(&roots);
+            }
+            store.shelf.close_idle(CLOSE_IDLE);
+            (watched, store.shelf.rescan(SystemTime::now()))
+        });
+        match looked.await {
+            Ok((watched, outcome)) => {
+                watcher = watched;
+                if let Err(error) = outcome {
+                    tracing::warn!(error = chain(&error), "cannot look at the stores");
+                }
+            }
+            // It stops.
+            Err(_) => return,
+        }
+    }
+}
+
+/// Hashes what was never hashed, or changed since; one tree at a time.
+pub(crate) async fn verify_new(store: Arc<Store>) {
+    loop {
+        while let Some(id) = store.shelf.next_unverified() {
+            if store.lifetime.is_stopping() {
+                return;
+            }
+            if !hash(&store, id, None).await {
+                pause(&store, FAILURE_PAUSE).await;
+            }
+        }
+        tokio::select! {
+            () = store.work.notified() => {}
+            () = store.lifetime.stopping() => return,
+        }
+    }
+}
+
+/// Slowly hashes again what was verified long ago.
+pub(crate) async fn verify_old(store: Arc<Store>, max_age: Duration, rate_bytes: u64) {
+    // What was just started has better things to do.
+    pause(&store, FAILURE_PAUSE).await;
+    while !store.lifetime.is_stopping() {
+        let wait = match store.shelf.due(SystemTime::now(), max_age) {
+            Due::Now(id) => {
+                let went_well = hash(&store, id, Some(Pace::new(rate_bytes))).await;
+                if went_well {
+                    Duration::ZERO
+                } else {
+                    FAILURE_PAUSE
+                }
+            }
+            Due::At(time) => time.duration_since(SystemTime::now()).unwrap_or_default(),
+            Due::Never => DUE_INTERVAL,
+        };
+        pause(&store, wait.min(DUE_INTERVAL)).await;
+    }
+}
+
+/// Hashes one tree, and says whether something came out.
+async fn hash(store: &Arc<Store>, id: TreeId, mut pace: Option<Pace>) -> bool {
+    tracing::debug!(tree = %id, "hashing tree");
+    let hashed = store.on_disk("hash tree", move |store| {
+        store.shelf.verify(&id, &mut |bytes| {
+            if let Some(pace) = &mut pace {
+                pace.keep(bytes, &|| store.lifetime.is_stopping());
+            }
+            if store.lifetime.is_stopping() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+    });
+    match hashed.await {
+        Ok(Ok(outcome)) if outcome.faults.is_empty() => {
+            tracing::info!(tree = %id, "tree verified");
+            true
+        }
+        // The shelf said what is wrong, or the tree is gone.
+        Ok(Ok(_) | Err(ShelfError::NotHeld { .. } | ShelfError::Stopped)) => true,
+        Ok(Err(error @ ShelfError::Index(_))) => {
+            tracing::warn!(tree = %id, error = chain(&error), "cannot note that a tree was hashed");
+            false
+        }
+        Err(_) => true,
+    }
+}
+
+async fn pause(store: &Store, wait: Duration) {
+    tokio::select! {
+        () = time::sleep(wait) => {}
+        () = store.lifetime.stopping() => {}
+    }
+}

@@ -1,0 +1,247 @@
+//! Streams of changes.
+
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc};
+use tokio::time;
+use tokio_stream::Stream;
+use tonic::Status;
+use zeroshare_content::{ContentId, TreeId};
+use zeroshare_shelf::Audience;
+use zeroshare_wire::pb::content::v1::{PieceRange, PieceState};
+use zeroshare_wire::pb::store::v1::watch_content_response::Event;
+use zeroshare_wire::pb::store::v1::{HeldContent, WatchContentResponse, WatchPiecesResponse};
+
+use crate::slots::Slot;
+use crate::store::{Source, Store};
+use crate::{convert, status};
+
+/// Messages that wait for a watcher's connection.
+const MESSAGES_AHEAD: usize = 16;
+
+/// Trees looked up at once for a snapshot.
+const PAGE: usize = 1000;
+
+/// Changes that follow each other this quickly are told at once: a fetch makes very many.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// A stream that a task feeds.
+#[derive(Debug)]
+pub(crate) struct Watched<T> {
+    messages: mpsc::Receiver<Result<T, Status>>,
+}
+
+impl<T> Stream for Watched<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.messages.poll_recv(context)
+    }
+}
+
+type Told<T> = mpsc::Sender<Result<T, Status>>;
+
+/// Why a watch ends: an error to tell, or nobody listens.
+enum End {
+    Failed(Status),
+    Gone,
+}
+
+impl<T> From<mpsc::error::SendError<T>> for End {
+    fn from(_: mpsc::error::SendError<T>) -> Self {
+        Self::Gone
+    }
+}
+
+/// Watches which pieces of something are held, until all are.
+pub(crate) fn pieces(
+    store: &Arc<Store>,
+    source: Source,
+    content: ContentId,
+    slot: Slot,
+) -> Watched<WatchPiecesResponse> {
+    let watching = Arc::clone(store);
+    start(store, "watch pieces", async move |told| {
+        let _slot = slot;
+        match source {
+            Source::Whole(source) => told_whole(&told, source.layout().piece_count(), true).await,
+            Source::Part(offer) => {
+                let Some((snapshot, changes)) = offer.watch() else {
+                    return Err(End::Failed(status::not_found(&content)));
+                };
+                for message in snapshot {
+                    told.send(Ok(message)).await?;
+                }
+                let done = WatchPiecesResponse {
+                    snapshot_done: true,
+                    ..WatchPiecesResponse::default()
+                };
+                told.send(Ok(done)).await?;
+                follow(&told, changes).await?;
+                // The offer has ended: either all is there, or it was given up.
+                match watching.shelf.holding(offer.id()) {
+                    Some(holding) if holding.offered => {
+                        told_whole(&told, holding.pieces, false).await
+                    }
+                    Some(_) | None => Err(End::Failed(status::not_found(&content))),
+                }
+            }
+        }
+    })
+}
+
+/// Watches all that is held, whole or in part.
+pub(crate) fn contents(store: &Arc<Store>) -> Watched<WatchContentResponse> {
+    let watching = Arc::clone(store);
+    start(store, "watch content", async move |told| {
+        // Before the snapshot, so that nothing falls between.
+        let mut changes = watching.changes.subscribe();
+        let mut after = None;
+        loop {
+            let page = watching.shelf.holdings(after.as_ref(), PAGE);
+            after = page.last().map(|holding| holding.id);
+            for holding in &page {
+                tell(&told, Event::Held(convert::held_whole(holding))).await?;
+            }
+            if page.len() < PAGE {
+                break;
+            }
+        }
+        for id in watching.offers.ids() {
+            tell_change(&watching, &told, &id).await?;
+        }
+        tell(&told, Event::SnapshotDone(true)).await?;
+        loop {
+            for id in changed(&told, &mut changes).await? {
+                tell_change(&watching, &told, &id).await?;
+            }
+        }
+    })
+}
+
+/// What is held of a tree now; `None`: nothing.
+pub(crate) fn held(store: &Store, id: &TreeId) -> Option<HeldContent> {
+    let whole = store.shelf.holding(id);
+    let part = store.offers.find(id, Audience::Local);
+    match (whole, part) {
+        (Some(holding), Some(offer)) if !holding.is_readable() => {
+            Some(convert::held_in_part(&offer))
+        }
+        (Some(holding), _) => Some(convert::held_whole(&holding)),
+        (None, Some(offer)) => Some(convert::held_in_part(&offer)),
+        (None, None) => None,
+    }
+}
+
+fn start<T: Send + 'static, W>(
+    store: &Store,
+    name: &'static str,
+    work: impl FnOnce(Told<T>) -> W,
+) -> Watched<T>
+where
+    W: Future<Output = Result<(), End>> + Send + 'static,
+{
+    let (told, messages) = mpsc::channel(MESSAGES_AHEAD);
+    let work = work(told.clone());
+    let stopping = store.lifetime.stopping();
+    store.lifetime.spawn(name, async move {
+        let end = tokio::select! {
+            end = work => end,
+            () = stopping => Err(End::Failed(status::shutting_down())),
+            () = told.closed() => Err(End::Gone),
+        };
+        if let Err(End::Failed(status)) = end {
+            // Whoever does not take it in time learns by the end of the connection.
+            let _taken = time::timeout(Duration::from_secs(1), told.send(Err(status))).await;
+        }
+    });
+    Watched { messages }
+}
+
+async fn told_whole(
+    told: &Told<WatchPiecesResponse>,
+    pieces: u32,
+    snapshot_done: bool,
+) -> Result<(), End> {
+    let all = PieceRange {
+        first: 0,
+        count: pieces,
+    };
+    let message = WatchPiecesResponse {
+        ranges: if pieces == 0 { Vec::new() } else { vec![all] },
+        state: PieceState::Proven.into(),
+        snapshot_done,
+        ..WatchPiecesResponse::default()
+    };
+    Ok(told.send(Ok(message)).await?)
+}
+
+/// Passes changes on until the offer ends.
+async fn follow(
+    told: &Told<WatchPiecesResponse>,
+    mut changes: broadcast::Receiver<Arc<WatchPiecesResponse>>,
+) -> Result<(), End> {
+    loop {
+        match changes.recv().await {
+            Ok(change) => told.send(Ok(WatchPiecesResponse::clone(&change))).await?,
+            Err(broadcast::error::RecvError::Closed) => return Ok(()),
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                return Err(End::Failed(status::lagged()));
+            }
+        }
+    }
+}
+
+/// Waits for a change, and gathers what follows soon after.
+async fn changed<T>(
+    told: &Told<T>,
+    changes: &mut broadcast::Receiver<TreeId>,
+) -> Result<BTreeSet<TreeId>, End> {
+    let mut ids = BTreeSet::new();
+    let first = changes.recv().await;
+    time::sleep(GATHER).await;
+    let mut next = first.map_err(|error| match error {
+        broadcast::error::RecvError::Closed => broadcast::error::TryRecvError::Closed,
+        broadcast::error::RecvError::Lagged(missed) => {
+            broadcast::error::TryRecvError::Lagged(missed)
+        }
+    });
+    loop {
+        match next {
+            Ok(id) => {
+                ids.insert(id);
+            }
+            Err(broadcast::error::TryRecvError::Empty) => return Ok(ids),
+            Err(broadcast::error::TryRecvError::Closed) => return Err(End::Gone),
+            Err(broadcast::error::TryRecvError::Lagged(_)) => {
+                return Err(End::Failed(status::lagged()));
+            }
+        }
+        if told.is_closed() {
+            return Err(End::Gone);
+        }
+        next = changes.try_recv();
+    }
+}
+
+async fn tell_change(
+    store: &Store,
+    told: &Told<WatchContentResponse>,
+    id: &TreeId,
+) -> Result<(), End> {
+    let event = match held(store, id) {
+        Some(held) => Event::Held(held),
+        None => Event::GoneContentId(id.to_string()),
+    };
+    tell(told, event).await
+}
+
+async fn tell(told: &Told<WatchContentResponse>, event: Event) -> Result<(), End> {
+    Ok(told
+        .send(Ok(WatchContentResponse { event: Some(event) }))
+        .await?)
+}
