@@ -1,6 +1,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
@@ -45,10 +45,29 @@ pub(crate) enum PlaceKind {
     Copy,
 }
 
+/// An open directory that nobody else has locked.
+///
+/// It is unlocked when dropped, and not only closed: a process that is being started at this moment may have a copy.
+#[derive(Debug)]
+pub(crate) struct LockedDirectory(OwnedFd);
+
+impl AsFd for LockedDirectory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for LockedDirectory {
+    fn drop(&mut self) {
+        // Closing does it too, a moment later at worst.
+        let _unlocked = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// A staging directory that nobody else has.
 #[derive(Debug)]
 pub(crate) struct Locked {
-    pub(crate) dir: OwnedFd,
+    pub(crate) dir: LockedDirectory,
     /// Whether an earlier run had made it.
     pub(crate) resumed: bool,
 }
@@ -146,7 +165,7 @@ impl Place {
     }
 
     /// Takes from a staging directory what it inherited: it decides about modes alone.
-    fn tidy(&self, dir: &OwnedFd) -> Result<(), StageError> {
+    fn tidy(&self, dir: &LockedDirectory) -> Result<(), StageError> {
         for acl in ["system.posix_acl_default", "system.posix_acl_access"] {
             // Where there are no such lists, none was inherited.
             let _removed = rustix::fs::fremovexattr(dir, acl);
@@ -158,7 +177,7 @@ impl Place {
 /// How an attempt to lock a directory ended.
 #[derive(Debug)]
 pub(crate) enum TryLock {
-    Locked(OwnedFd),
+    Locked(LockedDirectory),
     /// Somebody else has it.
     Busy,
     /// It belongs to another user.
@@ -184,6 +203,7 @@ pub(crate) fn try_lock(parent: &OwnedFd, name: &OsStr) -> TryLock {
         Err(Errno::WOULDBLOCK) => return TryLock::Busy,
         Err(error) => return TryLock::Failed(error),
     }
+    let dir = LockedDirectory(dir);
     let opened = match rustix::fs::fstat(&dir) {
         Ok(opened) => opened,
         Err(error) => return TryLock::Failed(error),

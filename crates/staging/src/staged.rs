@@ -13,7 +13,7 @@ use zeroshare_proof::Midstates;
 use crate::beneath;
 use crate::journal::{self, Journal, Owner};
 use crate::lock::locked;
-use crate::place::{Place, PlaceKind};
+use crate::place::{LockedDirectory, Place, PlaceKind};
 use crate::plan::Plan;
 use crate::process;
 use crate::slices::Slices;
@@ -39,7 +39,7 @@ pub struct Staged {
     pub(crate) path: PathBuf,
     pub(crate) target_path: PathBuf,
     /// The staging directory; it holds the lock.
-    pub(crate) dir: OwnedFd,
+    pub(crate) dir: LockedDirectory,
     pub(crate) options: StageOptions,
     pub(crate) owner: Owner,
     /// Whether the process's mask takes bits from the modes that new files and directories get here.
