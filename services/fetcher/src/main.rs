@@ -1,3 +1,10 @@
-//! The binary of one service.
+//! The fetcher as a process of its own.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use zeroshare_fetcher::Arguments;
+
+fn main() -> ExitCode {
+    zeroshare_fetcher::main(Arguments::parse())
+}

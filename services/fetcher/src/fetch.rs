@@ -1,0 +1,267 @@
+//! One fetch, from the wish to the path.
+//!
+//! The steps stand in [`Run::fetch`]; each has a module. [`driver`] is the largest: it reads what is missing.
+
+mod call;
+mod driver;
+mod early;
+mod failure;
+mod hand_over;
+mod links;
+mod locate;
+mod offer;
+mod opening;
+mod providers;
+mod reader;
+mod report;
+mod reuse;
+mod stage;
+mod tally;
+mod view;
+mod watch_pieces;
+mod writing;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{Instrument as _, Span, info, info_span};
+use zeroshare_chassis::Lifetime;
+use zeroshare_staging::{Durability, Staged};
+
+use driver::{Beginning, Driver};
+pub(crate) use failure::FetchFailure;
+pub(crate) use hand_over::hand_over;
+pub(crate) use links::read_links;
+pub(crate) use locate::Search;
+use offer::Offer;
+pub(crate) use opening::Wish;
+pub(crate) use providers::{Hunt, hunt};
+pub(crate) use stage::store_for;
+pub(crate) use view::{Meter, Progress, Stage, View};
+
+use crate::local::{LocalTree, Trust, find_verified};
+use crate::registry::Entry;
+use crate::request::Order;
+use crate::shared::Shared;
+use tally::Tally;
+
+/// Tasks of a fetch end at once when it does; a thread may be at the disk.
+const END_GRACE: Duration = Duration::from_secs(10);
+
+/// Starts a fetch that runs on whether anybody watches it or not.
+pub(crate) fn spawn(shared: &Arc<Shared>, entry: &Arc<Entry>, order: Order) {
+    let span = info_span!(
+        "fetch",
+        id = %order.ids[0],
+        into = order.into.as_ref().map(|path| path.display().to_string()),
+    );
+    let run = Run {
+        shared: shared.clone(),
+        entry: entry.clone(),
+        order,
+        tasks: shared.lifetime.child(),
+    };
+    drop(shared.lifetime.spawn("fetch", run.run().instrument(span)));
+}
+
+/// A fetch that runs.
+struct Run {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    order: Order,
+    /// What the fetch has running; it ends with the fetch.
+    tasks: Lifetime,
+}
+
+impl Run {
+    async fn run(self) {
+        let (id, client) = (self.order.ids[0], self.order.client.as_str());
+        let (from, replace) = (self.order.from.len(), self.order.replace);
+        info!(%id, client, from, replace, "fetch started");
+        let cancel = self.entry.cancel.clone();
+        let stopping = self.shared.lifetime.stopping();
+        let tasks = self.tasks.clone();
+        let result = tokio::select! {
+            result = self.fetch() => result,
+            () = cancel.cancelled() => Err(FetchFailure::Cancelled),
+            () = stopping => Err(FetchFailure::Stopping),
+        };
+        // Only when nothing writes any more may others have the staging directory.
+        tasks.end(END_GRACE).await;
+        match &result {
+            Ok(path) => info!(%id, path = %path.display(), "fetch finished"),
+            Err(failure) => info!(%id, %failure, "fetch finished without success"),
+        }
+        self.entry.finish(result);
+    }
+
+    async fn fetch(&self) -> Result<PathBuf, FetchFailure> {
+        let local = self.look_locally().await;
+        self.entry.update(|view| view.looked_locally = true);
+        if let (Some(local), None) = (&local, &self.order.into) {
+            self.entry.update(|view| view.id = local.id);
+            return Ok(local.path.clone());
+        }
+        let permit = self.shared.transfers.acquire().await;
+        let _permit = permit.map_err(|_| FetchFailure::Stopping)?;
+        let target = stage::target_of(self).await?;
+        let hunt = match &local {
+            Some(local) => self.hunt_nobody(local).await?,
+            None => {
+                let wish = Wish {
+                    ids: self.order.ids.clone(),
+                    with_pieces: true,
+                    spool_dir: target.spool_dir(),
+                };
+                hunt(&self.shared, &self.tasks, self.search(), wish).await?
+            }
+        };
+        self.check_size(&hunt)?;
+        self.entry.update(|view| view.id = hunt.manifest.id());
+        match stage::begin(self, &target, &hunt.manifest).await? {
+            stage::Begun::Staged(staged) => self.complete(staged, hunt, local).await,
+            // Another process was faster.
+            stage::Begun::Present(path) => Ok(path),
+        }
+    }
+
+    async fn look_locally(&self) -> Option<LocalTree> {
+        let trust = if self.order.replace {
+            Trust::Nothing
+        } else {
+            Trust::Index
+        };
+        let span = info_span!("look locally");
+        find_verified(&self.shared, &self.order.ids, trust)
+            .instrument(span)
+            .await
+    }
+
+    fn search(&self) -> Search {
+        let patience = self
+            .order
+            .locate_timeout
+            .unwrap_or(self.shared.config.locate_timeout);
+        Search {
+            ids: self.order.ids.clone(),
+            from: self.order.from.clone(),
+            patience,
+        }
+    }
+
+    /// A copy of a tree that is here needs no peer, unless it changes meanwhile.
+    async fn hunt_nobody(&self, local: &LocalTree) -> Result<Hunt, FetchFailure> {
+        let manifest = crate::manifests::read_local(&self.shared, local).await?;
+        Hunt::of_local(&self.shared, &self.tasks, self.search(), manifest)
+    }
+
+    fn check_size(&self, hunt: &Hunt) -> Result<(), FetchFailure> {
+        let (id, size) = (hunt.manifest.id(), hunt.manifest.total_size());
+        match self.order.max_bytes {
+            Some(limit) if size > limit => Err(FetchFailure::TooLarge { id, size, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn complete(
+        &self,
+        staged: Arc<Staged>,
+        mut hunt: Hunt,
+        local: Option<LocalTree>,
+    ) -> Result<PathBuf, FetchFailure> {
+        self.entry.update(|view| view.stage = Stage::Transferring);
+        early::write(&self.shared, &staged, &mut hunt).await?;
+        let known = local.map(|local| local.path);
+        let reused = if staged.is_complete() {
+            reuse::Reused::default()
+        } else {
+            reuse::reuse(&self.shared, &staged, known).await?
+        };
+        let mut tally = Tally::of_staged(&staged, reused);
+        tally.early(staged.layout(), 0..hunt.early_items);
+        let progress = tally.progress(Vec::new());
+        self.entry.update(|view| view.progress = progress);
+        let tally = if staged.is_complete() {
+            tally
+        } else {
+            self.transfer(staged.clone(), hunt, tally).await?
+        };
+        self.commit(staged, &tally).await
+    }
+
+    async fn transfer(
+        &self,
+        staged: Arc<Staged>,
+        hunt: Hunt,
+        tally: Tally,
+    ) -> Result<Tally, FetchFailure> {
+        let offer =
+            (self.order.into.is_none()).then(|| Offer::start(&self.shared, &self.tasks, &staged));
+        let driver = Driver::new(Beginning {
+            shared: self.shared.clone(),
+            entry: self.entry.clone(),
+            tasks: self.tasks.clone(),
+            staged,
+            locator: hunt.locator,
+            first: hunt.peer,
+            candidates: hunt.candidates,
+            liars: hunt.liars,
+            tally,
+            offer,
+        });
+        driver.run().instrument(info_span!("transfer")).await
+    }
+
+    async fn commit(&self, staged: Arc<Staged>, tally: &Tally) -> Result<PathBuf, FetchFailure> {
+        self.entry.update(|view| view.stage = Stage::Committing);
+        // Helpers that watch peers or offer pieces hold on to it too.
+        self.tasks.clone().end(END_GRACE).await;
+        let staged = Arc::into_inner(staged).ok_or_else(|| FetchFailure::Disk {
+            why: "a thread does not come back from the disk".to_owned(),
+        })?;
+        let id = staged.manifest().id();
+        let is_lazy = self.order.no_sync || self.shared.config.no_sync;
+        let durability = if is_lazy {
+            Durability::Unsynced
+        } else {
+            Durability::Durable
+        };
+        let span = info_span!("commit", is_durable = !is_lazy, bytes = tally.fetched_bytes);
+        let blocking = span.clone();
+        let committing = self.shared.lifetime.spawn_blocking("commit", move || {
+            blocking.in_scope(|| staged.commit(durability))
+        });
+        let committed = committing.instrument(span.clone()).await;
+        let committed = committed
+            .map_err(|_| FetchFailure::Stopping)?
+            .map_err(FetchFailure::of_commit)?;
+        let path = committed.path.clone();
+        info!(
+            %id,
+            fetched_bytes = tally.fetched_bytes,
+            quarantined = committed.quarantined.as_ref().map(|path| path.display().to_string()),
+            "tree committed"
+        );
+        if self.order.into.is_none() {
+            hand_over(&self.shared, id, committed)
+                .instrument(span)
+                .await;
+        }
+        Ok(path)
+    }
+}
+
+/// Runs blocking work within the span that is current.
+pub(crate) async fn blocking<T: Send + 'static>(
+    shared: &Shared,
+    name: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, FetchFailure> {
+    let span = Span::current();
+    let done = shared
+        .lifetime
+        .spawn_blocking(name, move || span.in_scope(work))
+        .await;
+    done.map_err(|_| FetchFailure::Stopping)
+}

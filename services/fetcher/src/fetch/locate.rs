@@ -1,0 +1,210 @@
+//! Finding out who may have it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
+use tonic::Code;
+use tracing::{Instrument as _, debug, info_span};
+use zeroshare_api::deadline;
+use zeroshare_chassis::Lifetime;
+use zeroshare_chassis::settings::StaticPeer;
+use zeroshare_content::TreeId;
+use zeroshare_wire::convert::to_duration;
+use zeroshare_wire::pb::discovery::v1::FindProvidersRequest;
+
+use crate::peers::Candidate;
+use crate::shared::Shared;
+
+/// Candidates that wait to be looked at; discovery is read no faster.
+const QUEUE: usize = 64;
+
+/// Between two tries to reach a discovery that is restarting.
+const DISCOVERY_RETRY: Duration = Duration::from_millis(50);
+
+/// Whom to ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Search {
+    pub(crate) ids: Vec<TreeId>,
+    /// These hosts only, and nobody by datagram; empty: whom discovery finds.
+    pub(crate) from: Vec<StaticPeer>,
+    /// How long to look.
+    pub(crate) patience: Duration,
+}
+
+/// What a search found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Somebody; perhaps not for the first time.
+    Candidate(Candidate),
+    /// The round is over; what went wrong with it, if anything.
+    RoundOver(Option<String>),
+}
+
+/// A search that goes on in the background until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Locator {
+    found: mpsc::Receiver<Found>,
+    again: mpsc::Sender<()>,
+    is_searching: bool,
+}
+
+impl Locator {
+    /// Begins the first round.
+    pub(crate) fn start(shared: &Arc<Shared>, tasks: &Lifetime, search: Search) -> Self {
+        let (found_in, found) = mpsc::channel(QUEUE);
+        let (again, again_out) = mpsc::channel(1);
+        let seeker = Seeker {
+            shared: shared.clone(),
+            search,
+            found: found_in,
+        };
+        let span = info_span!("locate", hosts = seeker.search.from.len());
+        drop(tasks.spawn("locate", seeker.run(again_out).instrument(span)));
+        Self {
+            found,
+            again,
+            is_searching: true,
+        }
+    }
+
+    /// Waits for the next find; `None` if the service is stopping. May be dropped midway.
+    pub(crate) async fn next(&mut self) -> Option<Found> {
+        let found = self.found.recv().await?;
+        if matches!(found, Found::RoundOver(_)) {
+            self.is_searching = false;
+        }
+        Some(found)
+    }
+
+    /// Whether a round runs.
+    pub(crate) fn is_searching(&self) -> bool {
+        self.is_searching
+    }
+
+    /// Begins another round.
+    pub(crate) fn search_again(&mut self) {
+        self.is_searching = self.again.try_send(()).is_ok();
+    }
+}
+
+struct Seeker {
+    shared: Arc<Shared>,
+    search: Search,
+    found: mpsc::Sender<Found>,
+}
+
+impl Seeker {
+    async fn run(self, mut again: mpsc::Receiver<()>) {
+        let stopping = self.shared.lifetime.stopping();
+        tokio::select! {
+            () = self.rounds(&mut again) => {}
+            () = self.found.closed() => {}
+            () = stopping => {}
+        }
+    }
+
+    async fn rounds(&self, again: &mut mpsc::Receiver<()>) {
+        loop {
+            let fault = if self.search.from.is_empty() {
+                self.ask_discovery(self.search.patience).await
+            } else {
+                self.resolve_hosts().await
+            };
+            if self.found.send(Found::RoundOver(fault)).await.is_err() {
+                return;
+            }
+            // Until the next round is asked for, whoever becomes known by itself joins.
+            loop {
+                match timeout(self.shared.config.patience.relocate, again.recv()).await {
+                    Ok(Some(())) => break,
+                    Ok(None) => return,
+                    Err(_) if self.search.from.is_empty() => {
+                        drop(self.ask_discovery(Duration::ZERO).await);
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Reads all answers of one question; a discovery that restarts is asked again until time is up.
+    async fn ask_discovery(&self, wait: Duration) -> Option<String> {
+        let end = Instant::now() + wait;
+        loop {
+            let error = match self
+                .ask_once(end.saturating_duration_since(Instant::now()))
+                .await
+            {
+                Ok(()) => return None,
+                Err(error) => error,
+            };
+            let is_passing = matches!(error.code(), Code::Unavailable | Code::Cancelled);
+            if !is_passing || Instant::now() + DISCOVERY_RETRY >= end {
+                debug!(%error, "discovery was of no help");
+                return Some(format!("discovery: {}", error.message()));
+            }
+            tokio::time::sleep(DISCOVERY_RETRY).await;
+        }
+    }
+
+    async fn ask_once(&self, wait: Duration) -> Result<(), tonic::Status> {
+        let request = FindProvidersRequest {
+            content_ids: self.search.ids.iter().map(ToString::to_string).collect(),
+            wait: Some(to_duration(wait)),
+        };
+        let limit = wait + self.shared.config.patience.local_call;
+        let mut discovery = self.shared.discovery();
+        deadline::within(limit, async move {
+            let mut answers = discovery.find_providers(request).await?.into_inner();
+            while let Some(answer) = answers.message().await? {
+                let candidate = Candidate::of_discovery(answer);
+                if let Some(candidate) = candidate
+                    && self.found.send(Found::Candidate(candidate)).await.is_err()
+                {
+                    break;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn resolve_hosts(&self) -> Option<String> {
+        let mut fault = None;
+        let end = Instant::now()
+            + self
+                .search
+                .patience
+                .max(self.shared.config.patience.local_call);
+        for host in &self.search.from {
+            let looked_up =
+                timeout_at(end, tokio::net::lookup_host((host.host(), host.port()))).await;
+            let addresses: Vec<_> = match looked_up {
+                Ok(Ok(addresses)) => addresses.collect(),
+                Ok(Err(error)) => {
+                    fault = Some(format!("{host}: {error}"));
+                    continue;
+                }
+                Err(_) => {
+                    fault = Some(format!("{host}: its name was not resolved in time"));
+                    continue;
+                }
+            };
+            if addresses.is_empty() {
+                fault = Some(format!("{host} has no address"));
+                continue;
+            }
+            let candidate = Candidate {
+                peer_id: String::new(),
+                addresses,
+                is_partial: false,
+            };
+            if self.found.send(Found::Candidate(candidate)).await.is_err() {
+                break;
+            }
+        }
+        fault
+    }
+}

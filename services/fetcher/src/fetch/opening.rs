@@ -1,0 +1,387 @@
+//! The first call to a provider: its manifest, and all of a small tree along with it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::timeout_at;
+use tonic::Streaming;
+use tracing::{Instrument as _, debug, info_span};
+use zeroshare_content::{Layout, MAX_MANIFEST_BYTES, Manifest, Piece, TreeId};
+use zeroshare_transfer::{CallEnd, Pace};
+use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
+use zeroshare_wire::pb::store::v1::{
+    ContentHead, PieceHeader, ReadPiecesRequest, ReadPiecesResponse,
+};
+
+use super::call::{end_of_status, next_part};
+use super::failure::FetchFailure;
+use crate::local::is_readable;
+use crate::peers::{Candidate, Peer};
+use crate::shared::Shared;
+use crate::spool::{Spool, SpoolError};
+
+/// A tree of at most so many bytes comes with its manifest, in one round trip.
+const EARLY_BYTES: u64 = 1024 * 1024;
+
+/// Times that a busy provider is asked again for a manifest.
+const MAX_BUSY: u32 = 20;
+
+/// Bounds of a busy provider's wish when to be asked again.
+const BUSY_REST: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What a provider is asked for first.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    pub(crate) ids: Vec<TreeId>,
+    /// Whether a small tree's pieces are wanted too.
+    pub(crate) with_pieces: bool,
+    /// Where a large manifest is kept meanwhile.
+    pub(crate) spool_dir: PathBuf,
+}
+
+/// A provider that gave the manifest.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) peer: Peer,
+    pub(crate) manifest: Manifest,
+    pub(crate) layout: Layout,
+    /// Whole pieces that came along.
+    pub(crate) early: Vec<EarlyPiece>,
+    /// How the call ended, once the manifest was there.
+    pub(crate) end: CallEnd,
+}
+
+/// A whole piece, not proven yet.
+#[derive(Debug)]
+pub(crate) struct EarlyPiece {
+    pub(crate) piece: u32,
+    pub(crate) bytes: Bytes,
+}
+
+/// Why a provider was of no use.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It could not be reached.
+    Unreachable { candidate: Candidate, why: String },
+    /// It was reached, and gave no manifest.
+    Ended {
+        peer: Peer,
+        end: CallEnd,
+        why: String,
+    },
+    /// It gave the right manifest, and that is one we do not take: so is everybody's.
+    Fatal(FetchFailure),
+}
+
+/// Connects and reads. May be dropped midway.
+pub(crate) async fn open(
+    shared: Arc<Shared>,
+    candidate: Candidate,
+    wish: Wish,
+) -> Result<Opened, Refusal> {
+    let span = info_span!("manifest", peer = %candidate.name());
+    async move {
+        let options = &shared.config.patience.connect;
+        let peer = match Peer::connect(candidate, options).await {
+            Ok(peer) => peer,
+            Err((candidate, error)) => {
+                let why = error.map_or("it has no address".to_owned(), |error| error.to_string());
+                return Err(Refusal::Unreachable { candidate, why });
+            }
+        };
+        let mut last = (
+            CallEnd::NotHeld { piece: None },
+            "it does not hold it".to_owned(),
+        );
+        for id in wish.ids.iter().filter(|id| is_readable(**id)) {
+            match open_patiently(&shared, &peer, *id, &wish).await {
+                Ok(opened) => return Ok(opened),
+                Err(Fault::Fatal(failure)) => return Err(Refusal::Fatal(failure)),
+                Err(Fault::Ended(end, why)) => {
+                    let is_next_worth_it = matches!(end, CallEnd::NotHeld { .. });
+                    last = (end, why);
+                    if !is_next_worth_it {
+                        break;
+                    }
+                }
+            }
+        }
+        let (end, why) = last;
+        debug!(?end, why, "no manifest from this peer");
+        Err(Refusal::Ended { peer, end, why })
+    }
+    .instrument(span)
+    .await
+}
+
+enum Fault {
+    Ended(CallEnd, String),
+    Fatal(FetchFailure),
+}
+
+impl From<SpoolError> for Fault {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::TooLong | SpoolError::WrongDigest { .. } => {
+                Self::Ended(CallEnd::Violation, error.to_string())
+            }
+            SpoolError::Io(_) => Self::Fatal(FetchFailure::Disk {
+                why: zeroshare_chassis::process::chain(&error),
+            }),
+        }
+    }
+}
+
+/// Asks a busy provider again when it says so.
+async fn open_patiently(
+    shared: &Arc<Shared>,
+    peer: &Peer,
+    id: TreeId,
+    wish: &Wish,
+) -> Result<Opened, Fault> {
+    let mut tries = 0;
+    loop {
+        let result = Opening::read(shared, peer, id, wish).await;
+        let Err(Fault::Ended(CallEnd::Busy { retry_after }, why)) = result else {
+            return result;
+        };
+        tries += 1;
+        if tries >= MAX_BUSY {
+            return Err(Fault::Ended(CallEnd::Busy { retry_after }, why));
+        }
+        let (shortest, longest) = BUSY_REST;
+        tokio::time::sleep(retry_after.unwrap_or(shortest).clamp(shortest, longest)).await;
+    }
+}
+
+struct Opening<'a> {
+    shared: &'a Arc<Shared>,
+    stream: Streaming<ReadPiecesResponse>,
+    pace: Pace,
+    peer: &'a Peer,
+    id: TreeId,
+    wish: &'a Wish,
+}
+
+impl<'a> Opening<'a> {
+    async fn read(
+        shared: &'a Arc<Shared>,
+        peer: &'a Peer,
+        id: TreeId,
+        wish: &'a Wish,
+    ) -> Result<Opened, Fault> {
+        let request = ReadPiecesRequest {
+            content_id: id.to_string(),
+            with_manifest: true,
+            all_if_at_most_bytes: if wish.with_pieces { EARLY_BYTES } else { 0 },
+            ..ReadPiecesRequest::default()
+        };
+        let pace = Pace::new(shared.config.patience.pace, Instant::now());
+        let mut store = peer.store();
+        let answer = timeout_at(pace.deadline().into(), store.read_pieces(request)).await;
+        let stream = match answer {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return Err(Fault::of_status(&status)),
+            Err(_) => return Err(Fault::stalled()),
+        };
+        let mut opening = Self {
+            shared,
+            stream,
+            pace,
+            peer,
+            id,
+            wish,
+        };
+        let head = opening.read_head().await?;
+        opening.read_rest(&head).await
+    }
+
+    async fn read_head(&mut self) -> Result<ContentHead, Fault> {
+        let head = match self.next().await? {
+            Some(Part::Head(head)) => head,
+            Some(Part::ManifestData(_) | Part::Header(_) | Part::Data(_)) | None => {
+                return Err(Fault::violation("its answer does not begin with a head"));
+            }
+        };
+        if head.manifest_size_bytes > MAX_MANIFEST_BYTES as u64 {
+            let size = head.manifest_size_bytes;
+            return Err(Fault::violation(format!(
+                "it offers a manifest of {size} bytes"
+            )));
+        }
+        Ok(head)
+    }
+
+    async fn read_rest(mut self, head: &ContentHead) -> Result<Opened, Fault> {
+        let large = self.shared.clone();
+        let _permit = if head.manifest_size_bytes > EARLY_BYTES {
+            large.manifests.acquire().await.ok()
+        } else {
+            None
+        };
+        let (manifest, layout) = self.read_manifest(head.manifest_size_bytes).await?;
+        let mut early = Vec::new();
+        let is_small = layout.content_size() <= EARLY_BYTES && self.wish.with_pieces;
+        let end = if is_small && layout.piece_count() > 0 {
+            let read = self.read_early(&layout, &mut early).await;
+            read.err().unwrap_or(CallEnd::Finished)
+        } else {
+            CallEnd::Finished
+        };
+        Ok(Opened {
+            peer: self.peer.clone(),
+            manifest,
+            layout,
+            early,
+            end,
+        })
+    }
+
+    async fn read_manifest(&mut self, size: u64) -> Result<(Manifest, Layout), Fault> {
+        let mut spool = Spool::new();
+        let mut bytes = 0;
+        while bytes < size {
+            let data = match self.next().await? {
+                Some(Part::ManifestData(data)) => data,
+                Some(Part::Head(_) | Part::Header(_) | Part::Data(_)) | None => {
+                    return Err(Fault::violation("its manifest is shorter than it said"));
+                }
+            };
+            bytes += data.len() as u64;
+            if bytes > size {
+                return Err(Fault::violation("its manifest is longer than it said"));
+            }
+            if spool.fits_in_memory(&data) {
+                spool.push(&data, &self.wish.spool_dir)?;
+            } else {
+                spool = self.push_to_disk(spool, data).await?;
+            }
+        }
+        self.parse(spool).await
+    }
+
+    async fn push_to_disk(&mut self, mut spool: Spool, data: Bytes) -> Result<Spool, Fault> {
+        let place = self.wish.spool_dir.clone();
+        let start = Instant::now();
+        let pushed = self
+            .shared
+            .lifetime
+            .spawn_blocking("spool a manifest", move || {
+                spool.push(&data, &place).map(|()| spool)
+            })
+            .await;
+        self.pace.handle_pause(start.elapsed());
+        Ok(pushed.map_err(|_| Fault::Fatal(FetchFailure::Stopping))??)
+    }
+
+    /// Hash first: what is not the right manifest is never parsed.
+    async fn parse(&mut self, spool: Spool) -> Result<(Manifest, Layout), Fault> {
+        let id = self.id;
+        let start = Instant::now();
+        let is_small = spool.is_small();
+        let work = move || {
+            let text = spool.verified(id)?;
+            let refused = |why: String| {
+                Fault::Fatal(FetchFailure::ManifestRefused {
+                    id,
+                    line: None,
+                    why,
+                })
+            };
+            let manifest = Manifest::parse(id.family(), text)
+                .map_err(|error| Fault::Fatal(FetchFailure::of_manifest(id, &error)))?;
+            let layout = Layout::of_manifest(&manifest)
+                .map_err(|error| refused(zeroshare_chassis::process::chain(&error)))?;
+            Ok((manifest, layout))
+        };
+        let parsed = if is_small {
+            work()
+        } else {
+            let done = self
+                .shared
+                .lifetime
+                .spawn_blocking("parse a manifest", work)
+                .await;
+            done.map_err(|_| Fault::Fatal(FetchFailure::Stopping))?
+        };
+        self.pace.handle_pause(start.elapsed());
+        parsed
+    }
+
+    /// Collects whole pieces until the stream ends; whatever was whole by then counts.
+    async fn read_early(
+        &mut self,
+        layout: &Layout,
+        early: &mut Vec<EarlyPiece>,
+    ) -> Result<(), CallEnd> {
+        for piece in 0..layout.piece_count() {
+            let header = match next_part(&mut self.stream, &mut self.pace).await?.0 {
+                Some(Part::Header(header)) => header,
+                Some(Part::Head(_) | Part::ManifestData(_) | Part::Data(_)) => {
+                    return Err(CallEnd::Violation);
+                }
+                None => return Ok(()),
+            };
+            let size = layout.piece_len(piece).unwrap_or(0);
+            if !is_whole(&header, piece, size) {
+                return Err(CallEnd::Violation);
+            }
+            let bytes = self.read_piece(size).await?;
+            early.push(EarlyPiece { piece, bytes });
+        }
+        Ok(())
+    }
+
+    async fn read_piece(&mut self, size: u64) -> Result<Bytes, CallEnd> {
+        let mut bytes = BytesMut::new();
+        while (bytes.len() as u64) < size {
+            match next_part(&mut self.stream, &mut self.pace).await?.0 {
+                Some(Part::Data(data)) if (bytes.len() + data.len()) as u64 <= size => {
+                    self.peer.meter.add(data.len() as u64);
+                    bytes.extend_from_slice(&data);
+                }
+                Some(Part::Data(_) | Part::Head(_) | Part::ManifestData(_) | Part::Header(_)) => {
+                    return Err(CallEnd::Violation);
+                }
+                None => return Err(CallEnd::Lost),
+            }
+        }
+        Ok(bytes.freeze())
+    }
+
+    async fn next(&mut self) -> Result<Option<Part>, Fault> {
+        match next_part(&mut self.stream, &mut self.pace).await {
+            Ok((part, _)) => Ok(part),
+            Err(CallEnd::Stalled) => Err(Fault::stalled()),
+            Err(end) => Err(Fault::Ended(end, "its answer broke off".to_owned())),
+        }
+    }
+}
+
+impl Fault {
+    fn of_status(status: &tonic::Status) -> Self {
+        Self::Ended(end_of_status(status), status.message().to_owned())
+    }
+
+    fn stalled() -> Self {
+        Self::Ended(CallEnd::Stalled, "it stalled".to_owned())
+    }
+
+    fn violation(why: impl Into<String>) -> Self {
+        Self::Ended(CallEnd::Violation, why.into())
+    }
+}
+
+fn is_whole(header: &PieceHeader, piece: u32, size: u64) -> bool {
+    (header.piece, header.offset_bytes, header.size_bytes) == (piece, 0, size)
+}
+
+/// Whether a piece of this layout is a run.
+pub(crate) fn run_of(layout: &Layout, piece: u32) -> Option<std::ops::Range<u32>> {
+    match layout.piece(piece) {
+        Some(Piece::Run { items }) => Some(items),
+        Some(Piece::Slice { .. }) | None => None,
+    }
+}

@@ -1,0 +1,306 @@
+//! Finding the first provider that gives the manifest.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument as _, debug, warn};
+use zeroshare_chassis::Lifetime;
+use zeroshare_content::{Layout, Manifest};
+use zeroshare_transfer::CallEnd;
+use zeroshare_wire::pb::discovery::v1::ProviderFault;
+
+use zeroshare_chassis::process::chain;
+
+use super::failure::FetchFailure;
+use super::locate::{Found, Locator, Search};
+use super::opening::{EarlyPiece, Opened, Refusal, Wish, open};
+use super::report::{Deed, report};
+use crate::peers::{Candidate, Peer};
+use crate::shared::Shared;
+
+/// Providers that are asked for a manifest at once.
+const MAX_ATTEMPTS: usize = 3;
+
+/// A provider that takes longer is not the only one to be asked.
+const HEDGE: Duration = Duration::from_millis(250);
+
+/// Candidates that are remembered, and addresses that are tried, until one gives the manifest.
+const MAX_CANDIDATES: usize = 256;
+
+/// Rounds of looking for somebody else after the first.
+const MAX_ROUNDS: u32 = 1;
+
+/// What is known once the manifest is there.
+#[derive(Debug)]
+pub(crate) struct Hunt {
+    pub(crate) manifest: Manifest,
+    pub(crate) layout: Layout,
+    /// Who gave the manifest, if it may be read on.
+    pub(crate) peer: Option<Peer>,
+    /// Pieces that came along with it.
+    pub(crate) early: Vec<EarlyPiece>,
+    /// Entries of `early` that turned out right.
+    pub(crate) early_items: u32,
+    /// Who was not asked yet.
+    pub(crate) candidates: Vec<Candidate>,
+    /// Who gave wrong bytes.
+    pub(crate) liars: BTreeSet<SocketAddr>,
+    /// Finds further ones.
+    pub(crate) locator: Locator,
+}
+
+impl Hunt {
+    /// For a tree that is here: peers are looked for only should it change meanwhile.
+    pub(crate) fn of_local(
+        shared: &Arc<Shared>,
+        tasks: &Lifetime,
+        search: Search,
+        manifest: Manifest,
+    ) -> Result<Self, FetchFailure> {
+        let id = manifest.id();
+        let layout =
+            Layout::of_manifest(&manifest).map_err(|error| FetchFailure::ManifestRefused {
+                id,
+                line: None,
+                why: chain(&error),
+            })?;
+        Ok(Self {
+            manifest,
+            layout,
+            peer: None,
+            early: Vec::new(),
+            early_items: 0,
+            candidates: Vec::new(),
+            liars: BTreeSet::new(),
+            locator: Locator::start(shared, tasks, search),
+        })
+    }
+}
+
+/// Asks whoever is found, a few at once, until one gives the manifest.
+pub(crate) async fn hunt(
+    shared: &Arc<Shared>,
+    tasks: &Lifetime,
+    search: Search,
+    wish: Wish,
+) -> Result<Hunt, FetchFailure> {
+    if let Some(id) = wish.ids.first()
+        && !wish.ids.iter().any(|id| crate::local::is_readable(*id))
+    {
+        return Err(FetchFailure::old_format(*id));
+    }
+    let (results_in, results) = mpsc::channel(MAX_ATTEMPTS);
+    let hunter = Hunter {
+        shared: shared.clone(),
+        tasks: tasks.child(),
+        patience: search.patience,
+        locator: Locator::start(shared, tasks, search),
+        wish,
+        results,
+        results_in,
+        queue: VecDeque::new(),
+        seen: BTreeSet::new(),
+        passing: BTreeSet::new(),
+        liars: BTreeSet::new(),
+        running: 0,
+        tried: 0,
+        rounds: 0,
+        had_it: false,
+        last: None,
+        hedge: Instant::now(),
+    };
+    hunter.run().await
+}
+
+struct Hunter {
+    shared: Arc<Shared>,
+    tasks: Lifetime,
+    patience: Duration,
+    locator: Locator,
+    wish: Wish,
+    results: mpsc::Receiver<Result<Opened, Refusal>>,
+    results_in: mpsc::Sender<Result<Opened, Refusal>>,
+    queue: VecDeque<Candidate>,
+    seen: BTreeSet<SocketAddr>,
+    /// Those whose trouble may pass.
+    passing: BTreeSet<SocketAddr>,
+    liars: BTreeSet<SocketAddr>,
+    running: usize,
+    tried: usize,
+    rounds: u32,
+    /// Whether anybody seemed to have it, and gave no manifest all the same.
+    had_it: bool,
+    last: Option<String>,
+    /// When another one is asked although one is still at it.
+    hedge: Instant,
+}
+
+impl Hunter {
+    async fn run(mut self) -> Result<Hunt, FetchFailure> {
+        loop {
+            self.ask_more();
+            if self.running == 0 && !self.locator.is_searching() {
+                self.give_up_or_search_again()?;
+            }
+            let can_hedge = self.running < MAX_ATTEMPTS && !self.queue.is_empty();
+            tokio::select! {
+                found = self.locator.next() => match found {
+                    Some(Found::Candidate(candidate)) => self.consider(candidate),
+                    Some(Found::RoundOver(fault)) => self.last = fault.or(self.last.take()),
+                    None => return Err(FetchFailure::Stopping),
+                },
+                result = self.results.recv() => {
+                    self.running = self.running.saturating_sub(1);
+                    match result {
+                        Some(Ok(opened)) => return Ok(self.finish(opened)),
+                        Some(Err(Refusal::Fatal(failure))) => return Err(failure),
+                        Some(Err(refusal)) => self.handle_refusal(refusal),
+                        None => return Err(FetchFailure::Stopping),
+                    }
+                }
+                () = sleep_until(self.hedge), if can_hedge => {}
+            }
+        }
+    }
+
+    fn ask_more(&mut self) {
+        let is_time = self.running == 0 || Instant::now() >= self.hedge;
+        if !is_time || self.running >= MAX_ATTEMPTS {
+            return;
+        }
+        let Some(candidate) = self.queue.pop_front() else {
+            return;
+        };
+        self.running += 1;
+        self.tried += 1;
+        self.hedge = Instant::now() + HEDGE;
+        let opening = open(self.shared.clone(), candidate, self.wish.clone());
+        let results = self.results_in.clone();
+        let stopping = self.tasks.stopping();
+        let task = async move {
+            tokio::select! {
+                result = opening => drop(results.send(result).await),
+                () = stopping => {}
+            }
+        };
+        drop(self.tasks.spawn("read a manifest", task.in_current_span()));
+    }
+
+    fn consider(&mut self, candidate: Candidate) {
+        let is_new = candidate
+            .addresses
+            .iter()
+            .all(|address| !self.seen.contains(address));
+        if is_new && self.seen.len() < MAX_CANDIDATES {
+            self.seen.extend(&candidate.addresses);
+            self.queue.push_back(candidate);
+        }
+    }
+
+    fn handle_refusal(&mut self, refusal: Refusal) {
+        let (candidate, fault, why) = match refusal {
+            Refusal::Unreachable { candidate, why } => {
+                self.passing.extend(&candidate.addresses);
+                (candidate, Some(ProviderFault::Unreachable), why)
+            }
+            Refusal::Ended { peer, end, why } => {
+                let fault = self.judge(&peer.candidate, end);
+                (peer.candidate, fault, format!("{}: {why}", peer.address))
+            }
+            Refusal::Fatal(_) => return,
+        };
+        if let (Some(fault), Some(address)) = (fault, candidate.addresses.first()) {
+            let id = self.wish.ids[0];
+            report(
+                &self.shared,
+                id,
+                &candidate.peer_id,
+                *address,
+                Deed::Fault(fault),
+            );
+        }
+        self.last = Some(why);
+    }
+
+    fn judge(&mut self, candidate: &Candidate, end: CallEnd) -> Option<ProviderFault> {
+        self.had_it |= !matches!(end, CallEnd::NotHeld { .. } | CallEnd::Refused);
+        match end {
+            CallEnd::Violation | CallEnd::Wrong => {
+                warn!(
+                    peer = candidate.name(),
+                    "a provider sent a wrong manifest and is dropped"
+                );
+                self.liars.extend(&candidate.addresses);
+                Some(ProviderFault::Corrupt)
+            }
+            CallEnd::Corrupt => Some(ProviderFault::Corrupt),
+            CallEnd::NotHeld { .. } | CallEnd::Refused => Some(ProviderFault::NotHolding),
+            CallEnd::Lost | CallEnd::Stalled => {
+                self.passing.extend(&candidate.addresses);
+                Some(ProviderFault::Unreachable)
+            }
+            CallEnd::Busy { .. } | CallEnd::Cancelled | CallEnd::Finished => {
+                self.passing.extend(&candidate.addresses);
+                None
+            }
+        }
+    }
+
+    fn give_up_or_search_again(&mut self) -> Result<(), FetchFailure> {
+        let id = self.wish.ids[0];
+        let last = self.last.take();
+        if !self.had_it {
+            return Err(FetchFailure::NoProviders {
+                id,
+                waited: self.patience,
+                last,
+            });
+        }
+        if self.rounds >= MAX_ROUNDS || self.passing.is_empty() {
+            return Err(FetchFailure::ProvidersExhausted {
+                id,
+                tried: self.tried,
+                last,
+            });
+        }
+        self.rounds += 1;
+        self.last = last;
+        for address in std::mem::take(&mut self.passing) {
+            self.seen.remove(&address);
+        }
+        debug!("nobody gave the manifest, looking for others");
+        self.locator.search_again();
+        Ok(())
+    }
+
+    fn finish(self, opened: Opened) -> Hunt {
+        self.tasks.stop();
+        let Opened {
+            peer,
+            manifest,
+            layout,
+            early,
+            end,
+        } = opened;
+        let mut liars = self.liars;
+        let is_liar = end == CallEnd::Violation;
+        if is_liar {
+            warn!(peer = %peer.address, "a provider broke the protocol and is dropped");
+            liars.extend(&peer.candidate.addresses);
+        }
+        Hunt {
+            manifest,
+            layout,
+            peer: (!is_liar).then_some(peer),
+            early,
+            early_items: 0,
+            candidates: self.queue.into(),
+            liars,
+            locator: self.locator,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Taking what this machine holds already: the same contents, wherever they lie.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio_stream::StreamExt as _;
+use tonic::Status;
+use tracing::{Instrument as _, debug, info_span};
+use zeroshare_content::{BlobId, Entry, ItemKind, Manifest};
+use zeroshare_staging::{PutError, Staged};
+use zeroshare_wire::pb::store::v1::FindFilesRequest;
+
+use zeroshare_chassis::process::chain;
+
+use super::failure::FetchFailure;
+use crate::shared::Shared;
+
+/// Ids in one message, as `FindFiles` allows.
+const IDS_IN_MESSAGE: usize = 10_000;
+
+/// Files that are taken over by one blocking job.
+const FILES_IN_JOB: usize = 64;
+
+/// Adopts what is found, and gives its bytes and files. Only a disk that is full or broken is an error.
+pub(crate) async fn reuse(
+    shared: &Arc<Shared>,
+    staged: &Arc<Staged>,
+    known: Option<PathBuf>,
+) -> Result<Reused, FetchFailure> {
+    let span = info_span!("reuse");
+    async {
+        let mut sources = match known {
+            Some(tree) => files_of_tree(staged.manifest(), &tree),
+            None => BTreeMap::new(),
+        };
+        let wanted = missing_items(staged, &sources);
+        if !wanted.is_empty() {
+            match find_files(shared, &wanted).await {
+                Ok(found) => sources.extend(found),
+                Err(error) => debug!(%error, "the store does not say what can be reused"),
+            }
+        }
+        adopt_all(shared, staged, sources).await
+    }
+    .instrument(span)
+    .await
+}
+
+/// What did not have to be read from anybody.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Reused {
+    pub(crate) bytes: u64,
+    pub(crate) files: u64,
+}
+
+/// Where the files of a tree lie that is here as a whole.
+fn files_of_tree(manifest: &Manifest, tree: &std::path::Path) -> BTreeMap<BlobId, PathBuf> {
+    let file = |line: &zeroshare_content::Line| match line.entry {
+        Entry::File { blob, .. } => Some((blob, tree.join(line.path.as_path()))),
+        Entry::Directory | Entry::Symlink { .. } => None,
+    };
+    manifest.lines().iter().filter_map(file).collect()
+}
+
+fn missing_items(staged: &Staged, known: &BTreeMap<BlobId, PathBuf>) -> Vec<BlobId> {
+    let items = staged.layout().items().iter().zip(0_u32..);
+    items
+        .filter(|(item, index)| {
+            item.kind == ItemKind::File
+                && !known.contains_key(&item.blob)
+                && !staged.is_proven(*index)
+        })
+        .map(|(item, _)| item.blob)
+        .collect()
+}
+
+async fn find_files(
+    shared: &Shared,
+    wanted: &[BlobId],
+) -> Result<BTreeMap<BlobId, PathBuf>, Status> {
+    let messages: Vec<FindFilesRequest> = wanted
+        .chunks(IDS_IN_MESSAGE)
+        .map(|ids| FindFilesRequest {
+            blob_ids: ids.iter().map(ToString::to_string).collect(),
+        })
+        .collect();
+    let limit = shared.config.patience.local_call;
+    let late = || Status::deadline_exceeded("the store did not answer in time");
+    let mut store = shared.store();
+    let call = store.find_files(tokio_stream::iter(messages));
+    let answers = tokio::time::timeout(limit, call)
+        .await
+        .map_err(|_| late())??
+        .into_inner();
+    let mut answers = std::pin::pin!(answers.timeout(limit));
+    let mut found = BTreeMap::new();
+    // No more than was asked for, whatever comes.
+    let mut left = wanted.len();
+    while let Some(answer) = answers.next().await {
+        let answer = answer.map_err(|_| late())??;
+        let Some(rest) = left.checked_sub(1) else {
+            break;
+        };
+        left = rest;
+        if let Ok(zeroshare_content::ContentId::Blob(blob)) = answer.blob_id.parse() {
+            found.insert(blob, PathBuf::from(answer.path));
+        }
+    }
+    Ok(found)
+}
+
+async fn adopt_all(
+    shared: &Arc<Shared>,
+    staged: &Arc<Staged>,
+    sources: BTreeMap<BlobId, PathBuf>,
+) -> Result<Reused, FetchFailure> {
+    let items = staged.layout().items().iter().zip(0_u32..);
+    let jobs: Vec<(u32, PathBuf)> = items
+        .filter(|(_, index)| !staged.is_proven(*index))
+        .filter_map(|(item, index)| Some((index, sources.get(&item.blob)?.clone())))
+        .collect();
+    let mut sum = Reused::default();
+    for batch in jobs.chunks(FILES_IN_JOB) {
+        let Ok(permit) = shared.writers.clone().acquire_owned().await else {
+            return Err(FetchFailure::Stopping);
+        };
+        let (staged, batch) = (staged.clone(), batch.to_vec());
+        let job = shared.lifetime.spawn_blocking("reuse", move || {
+            let adopted = adopt(&staged, &batch);
+            drop(permit);
+            adopted
+        });
+        let adopted = job.await.map_err(|_| FetchFailure::Stopping)??;
+        sum.bytes += adopted.bytes;
+        sum.files += adopted.files;
+    }
+    Ok(sum)
+}
+
+fn adopt(staged: &Staged, batch: &[(u32, PathBuf)]) -> Result<Reused, FetchFailure> {
+    let mut sum = Reused::default();
+    for (item, path) in batch {
+        match staged.adopt(*item, path) {
+            Ok(true) => {
+                sum.bytes += super::writing::item_size(staged.layout(), *item);
+                sum.files += 1;
+            }
+            Ok(false) => {}
+            Err(error @ (PutError::NoSpace { .. } | PutError::NameTaken { .. })) => {
+                return Err(FetchFailure::of_put(&error));
+            }
+            // A file that cannot be read is as good as one that is not there.
+            Err(error) => debug!(path = %path.display(), error = %chain(&error), "not reused"),
+        }
+    }
+    Ok(sum)
+}

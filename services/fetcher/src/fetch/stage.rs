@@ -1,0 +1,109 @@
+//! Where the tree is put together.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::debug;
+use zeroshare_content::Manifest;
+use zeroshare_staging::{StageError, StageOptions, Staged};
+
+use super::{FetchFailure, Run, Stage, blocking};
+use crate::local::{Trust, find_verified};
+use crate::shared::Shared;
+use crate::targets::choose_target;
+
+/// Where a tree goes.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    Store(PathBuf),
+    Copy(PathBuf),
+}
+
+/// What came of beginning.
+#[derive(Debug)]
+pub(super) enum Begun {
+    Staged(Arc<Staged>),
+    /// It is there, put there by somebody else in the meantime.
+    Present(PathBuf),
+}
+
+impl Target {
+    /// A directory on the file system that has to hold everything anyway.
+    pub(super) fn spool_dir(&self) -> PathBuf {
+        match self {
+            Self::Store(store) => store.clone(),
+            Self::Copy(copy) => copy.parent().unwrap_or(Path::new("/")).to_owned(),
+        }
+    }
+}
+
+pub(super) async fn target_of(run: &Run) -> Result<Target, FetchFailure> {
+    if let Some(into) = &run.order.into {
+        if into.symlink_metadata().is_ok() {
+            return Err(FetchFailure::TargetExists { path: into.clone() });
+        }
+        return Ok(Target::Copy(into.clone()));
+    }
+    let named = run.order.target_store.clone();
+    store_for(&run.shared, named).await.map(Target::Store)
+}
+
+/// The store that is named, or else chosen.
+pub(crate) async fn store_for(
+    shared: &Arc<Shared>,
+    named: Option<PathBuf>,
+) -> Result<PathBuf, FetchFailure> {
+    let own = shared.clone();
+    let chosen = blocking(shared, "choose a store", move || {
+        let config = &own.config;
+        let named = named.as_deref().or(config.target_store.as_deref());
+        choose_target(&config.roots, named, config.is_machine)
+    });
+    Ok(chosen.await??)
+}
+
+/// Begins, or waits while another process writes the same tree.
+pub(super) async fn begin(
+    run: &Run,
+    target: &Target,
+    manifest: &Manifest,
+) -> Result<Begun, FetchFailure> {
+    let id = manifest.id();
+    let patience = &run.shared.config.patience;
+    let end = Instant::now() + patience.locked;
+    loop {
+        match begin_once(&run.shared, target, manifest).await? {
+            Ok(staged) => return Ok(Begun::Staged(Arc::new(staged))),
+            Err(StageError::AlreadyLocked { dir }) if Instant::now() < end => {
+                debug!(dir = %dir.display(), "another process writes this tree");
+                run.entry.update(|view| view.stage = Stage::Locating);
+                tokio::time::sleep(patience.locked_poll).await;
+            }
+            Err(error) => return Err(FetchFailure::of_stage(id, error)),
+        }
+        if let Target::Store(_) = target
+            && !run.order.replace
+            && let Some(found) = find_verified(&run.shared, &[id], Trust::Index).await
+        {
+            return Ok(Begun::Present(found.path));
+        }
+    }
+}
+
+pub(super) async fn begin_once(
+    shared: &Arc<Shared>,
+    target: &Target,
+    manifest: &Manifest,
+) -> Result<Result<Staged, StageError>, FetchFailure> {
+    let (target, manifest) = (target.clone(), manifest.clone());
+    let options = StageOptions {
+        quota: shared.config.quota,
+        ..StageOptions::default()
+    };
+    blocking(shared, "begin staging", move || match &target {
+        Target::Store(store) => Staged::begin(store, &manifest, &options),
+        Target::Copy(copy) => Staged::begin_copy(copy, &manifest, &options),
+    })
+    .await
+}

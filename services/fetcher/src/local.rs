@@ -1,0 +1,113 @@
+//! What this machine holds already.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tracing::{debug, warn};
+use zeroshare_api::deadline;
+use zeroshare_content::{Family, TreeId};
+use zeroshare_shelf::{find_tree, verify_tree};
+use zeroshare_wire::pb::store::v1::{HeldContent, ListContentRequest};
+
+use crate::shared::Shared;
+use zeroshare_chassis::process::chain;
+
+/// Pages of a thousand that are looked through before a tree is hashed rather than looked up.
+const MAX_PAGES: usize = 64;
+
+/// How sure one has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// The store's index counts where it says that the tree was verified.
+    Index,
+    /// Every byte is hashed now.
+    Nothing,
+}
+
+/// A tree that lies in a store and verifies.
+#[derive(Debug, Clone)]
+pub(crate) struct LocalTree {
+    pub(crate) id: TreeId,
+    pub(crate) path: PathBuf,
+}
+
+/// Finds a tree that verifies, under any of its names and spellings.
+pub(crate) async fn find_verified(
+    shared: &Arc<Shared>,
+    ids: &[TreeId],
+    trust: Trust,
+) -> Option<LocalTree> {
+    for id in ids {
+        let id = *id;
+        let roots = shared.config.roots.clone();
+        let found = shared
+            .lifetime
+            .spawn_blocking("find a tree", move || find_tree(&roots, &id));
+        let Some(path) = found.await.ok().flatten() else {
+            continue;
+        };
+        if trust == Trust::Index && is_indexed(shared, id, &path).await {
+            return Some(LocalTree { id, path });
+        }
+        if verifies(shared, id, path.clone()).await {
+            return Some(LocalTree { id, path });
+        }
+    }
+    None
+}
+
+async fn verifies(shared: &Arc<Shared>, id: TreeId, path: PathBuf) -> bool {
+    let Some(store) = path.parent().map(std::path::Path::to_owned) else {
+        return false;
+    };
+    let hashed = shared.lifetime.spawn_blocking("verify a tree", move || {
+        verify_tree(&store, &id, &mut |_| ())
+    });
+    match hashed.await {
+        Ok(Ok(_)) => true,
+        Ok(Err(error)) => {
+            warn!(%id, path = %path.display(), error = %chain(&error), "a stored tree does not verify");
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+/// Asks the store's index, which has the tree only after it was hashed in full.
+async fn is_indexed(shared: &Shared, id: TreeId, path: &std::path::Path) -> bool {
+    let limit = shared.config.patience.local_call;
+    match deadline::within(limit, look_up(shared, id)).await {
+        Ok(Some(held)) => held.verify_time.is_some() && std::path::Path::new(&held.path) == path,
+        Ok(None) => false,
+        Err(error) => {
+            debug!(%id, %error, "the store does not say whether it holds a tree");
+            false
+        }
+    }
+}
+
+async fn look_up(shared: &Shared, id: TreeId) -> Result<Option<HeldContent>, tonic::Status> {
+    let wanted = id.to_string();
+    let mut page_token = String::new();
+    for _ in 0..MAX_PAGES {
+        let request = ListContentRequest { page_token };
+        let page = shared.store().list_content(request).await?.into_inner();
+        if let Some(held) = page
+            .contents
+            .into_iter()
+            .find(|held| held.content_id == wanted)
+        {
+            return Ok(Some(held));
+        }
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        page_token = page.next_page_token;
+    }
+    Ok(None)
+}
+
+/// Whether a tree can be read in pieces: not the oldest format, whose manifest is ambiguous.
+pub(crate) fn is_readable(id: TreeId) -> bool {
+    id.family() != Family::Sha1
+}

@@ -1,0 +1,95 @@
+//! Peers that may have something, and connections to them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use zeroshare_api::clients;
+use zeroshare_api::connect::{ConnectError, PeerChannelOptions, TracedChannel, peer_channel};
+use zeroshare_api::rpc::store::v1::store_service_client::StoreServiceClient;
+use zeroshare_wire::convert::socket_address;
+use zeroshare_wire::pb::discovery::v1::FindProvidersResponse;
+
+use crate::fetch::Meter;
+
+/// Addresses of one peer that are tried.
+const MAX_ADDRESSES: usize = 8;
+
+/// What discovery calls all of it.
+const WHOLE: u32 = 255;
+
+/// Somebody who may have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// As discovery knows it; empty for a host that the caller named.
+    pub(crate) peer_id: String,
+    /// Best first; never empty.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Whether it says to have only a part.
+    pub(crate) is_partial: bool,
+}
+
+impl Candidate {
+    /// Reads what discovery says; `None` if there is no way to reach it, or it does not hold anything yet.
+    pub(crate) fn of_discovery(response: FindProvidersResponse) -> Option<Self> {
+        let holds_nothing = (response.member || response.on_its_way) && response.part == 0;
+        let peer = response.provider.filter(|_| !holds_nothing)?;
+        let addresses: Vec<SocketAddr> = peer
+            .store_addresses
+            .iter()
+            .take(MAX_ADDRESSES)
+            .filter_map(|address| socket_address("store_addresses", address).ok())
+            .collect();
+        let is_partial = (1..WHOLE).contains(&response.part);
+        (!addresses.is_empty()).then_some(Self {
+            peer_id: peer.peer_id,
+            addresses,
+            is_partial,
+        })
+    }
+
+    /// The name by which people know it.
+    pub(crate) fn name(&self) -> String {
+        self.addresses
+            .first()
+            .map_or(self.peer_id.clone(), ToString::to_string)
+    }
+}
+
+/// A peer that answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) candidate: Candidate,
+    /// Where it was reached.
+    pub(crate) address: SocketAddr,
+    pub(crate) meter: Arc<Meter>,
+    channel: TracedChannel,
+}
+
+impl Peer {
+    /// Connects to the first address that answers. May be dropped midway.
+    pub(crate) async fn connect(
+        candidate: Candidate,
+        options: &PeerChannelOptions,
+    ) -> Result<Self, (Candidate, Option<ConnectError>)> {
+        let mut last = None;
+        for address in &candidate.addresses {
+            match peer_channel(*address, options).await {
+                Ok(channel) => {
+                    let address = *address;
+                    return Ok(Self {
+                        candidate,
+                        address,
+                        meter: Arc::default(),
+                        channel,
+                    });
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err((candidate, last))
+    }
+
+    pub(crate) fn store(&self) -> StoreServiceClient<TracedChannel> {
+        clients::store(self.channel.clone())
+    }
+}

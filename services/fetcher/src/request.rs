@@ -1,0 +1,176 @@
+//! What callers ask for, checked once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tonic::Extensions;
+use zeroshare_chassis::serve::PeerCredentials;
+use zeroshare_chassis::settings::StaticPeer;
+use zeroshare_content::{ContentId, Family, TreeId};
+use zeroshare_wire::convert::{content_id, content_ids, optional_duration};
+use zeroshare_wire::pb::fetcher::v1::{ReadManifestRequest, StartFetchRequest};
+use zeroshare_wire::{FieldError, FieldFault};
+
+use crate::settings::MAX_LOCATE_TIMEOUT;
+
+/// All digests of one tree are four, spelled in five ways.
+const MAX_IDS: usize = 8;
+
+/// Hosts that one fetch may name.
+const MAX_HOSTS: usize = 64;
+
+/// Names of callers and paths are not endless.
+const MAX_TEXT_BYTES: usize = 4096;
+
+/// A checked `StartFetchRequest`.
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    /// The tree's digests, the most trusted first; never empty.
+    pub(crate) ids: Vec<TreeId>,
+    pub(crate) from: Vec<StaticPeer>,
+    pub(crate) into: Option<PathBuf>,
+    pub(crate) target_store: Option<PathBuf>,
+    pub(crate) max_bytes: Option<u64>,
+    pub(crate) locate_timeout: Option<Duration>,
+    pub(crate) no_sync: bool,
+    pub(crate) replace: bool,
+    pub(crate) client: String,
+}
+
+/// Whose call it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// The user as whom this service runs.
+    Same,
+    /// Somebody else on this machine.
+    User(u32),
+    /// Somebody over TCP.
+    Unknown,
+}
+
+impl Caller {
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        match extensions.get::<PeerCredentials>() {
+            Some(caller) if caller.uid == rustix::process::geteuid().as_raw() => Self::Same,
+            Some(caller) => Self::User(caller.uid),
+            None => Self::Unknown,
+        }
+    }
+}
+
+impl TryFrom<StartFetchRequest> for Order {
+    type Error = FieldError;
+
+    fn try_from(request: StartFetchRequest) -> Result<Self, FieldError> {
+        let timeout = request.locate_timeout.as_ref();
+        Ok(Self {
+            ids: tree_ids(&request.content_ids)?,
+            from: hosts(&request.from)?,
+            into: optional_path("into_path", &request.into_path)?,
+            target_store: optional_path("target_store", &request.target_store)?,
+            max_bytes: Some(request.max_bytes).filter(|bytes| *bytes > 0),
+            locate_timeout: optional_duration("locate_timeout", timeout, MAX_LOCATE_TIMEOUT)?,
+            no_sync: request.no_sync,
+            replace: request.replace,
+            client: short_text("client", request.client)?,
+        })
+    }
+}
+
+/// A checked `ReadManifestRequest`.
+#[derive(Debug)]
+pub(crate) struct ManifestOrder {
+    pub(crate) ids: Vec<TreeId>,
+    pub(crate) from: Vec<StaticPeer>,
+    pub(crate) locate_timeout: Option<Duration>,
+}
+
+impl TryFrom<ReadManifestRequest> for ManifestOrder {
+    type Error = FieldError;
+
+    fn try_from(request: ReadManifestRequest) -> Result<Self, FieldError> {
+        let timeout = request.locate_timeout.as_ref();
+        Ok(Self {
+            ids: tree_ids(&request.content_ids)?,
+            from: hosts(&request.from)?,
+            locate_timeout: optional_duration("locate_timeout", timeout, MAX_LOCATE_TIMEOUT)?,
+        })
+    }
+}
+
+/// Which fetch a caller means.
+pub(crate) fn fetch_name(id: &str, into: &str) -> Result<(TreeId, Option<PathBuf>), FieldError> {
+    let tree = tree_of(content_id("content_id", id)?, "content_id")?;
+    Ok((tree, optional_path("into_path", into)?))
+}
+
+/// A path that may be left out, and is absolute otherwise: this process has a directory of its own.
+pub(crate) fn optional_path(
+    field: &'static str,
+    text: &str,
+) -> Result<Option<PathBuf>, FieldError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let path = PathBuf::from(text);
+    if !path.is_absolute() || text.contains('\0') || text.len() > MAX_TEXT_BYTES {
+        return Err(refused(field, "must be an absolute path"));
+    }
+    Ok(Some(path))
+}
+
+fn tree_ids(texts: &[String]) -> Result<Vec<TreeId>, FieldError> {
+    let field = "content_ids";
+    let ids = content_ids(field, texts, MAX_IDS)?;
+    let mut trees = ids
+        .into_iter()
+        .map(|id| tree_of(id, field))
+        .collect::<Result<Vec<_>, _>>()?;
+    trees.sort_by_key(|tree| match tree.family() {
+        Family::Sha256 => 0,
+        Family::Sha1New => 1,
+        Family::Sha1 => 2,
+    });
+    Ok(trees)
+}
+
+fn tree_of(id: ContentId, field: &'static str) -> Result<TreeId, FieldError> {
+    match id {
+        ContentId::Tree(tree) => Ok(tree),
+        ContentId::Blob(blob) => {
+            let why = format!("{blob} is a blob; this version fetches trees only");
+            Err(refused(field, why))
+        }
+    }
+}
+
+fn hosts(texts: &[String]) -> Result<Vec<StaticPeer>, FieldError> {
+    if texts.len() > MAX_HOSTS {
+        return Err(FieldError {
+            field: "from",
+            fault: FieldFault::TooMany {
+                count: texts.len(),
+                most: MAX_HOSTS,
+            },
+        });
+    }
+    let parse = |text: &String| {
+        text.parse::<StaticPeer>()
+            .map_err(|error| refused("from", error.to_string()))
+    };
+    texts.iter().map(parse).collect()
+}
+
+fn short_text(field: &'static str, text: String) -> Result<String, FieldError> {
+    if text.len() > MAX_TEXT_BYTES {
+        return Err(refused(field, "too long"));
+    }
+    Ok(text)
+}
+
+fn refused(field: &'static str, why: impl Into<Box<str>>) -> FieldError {
+    FieldError {
+        field,
+        fault: FieldFault::Refused { why: why.into() },
+    }
+}
