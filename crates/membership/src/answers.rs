@@ -98,7 +98,7 @@ impl Membership {
         &mut self,
         now: Instant,
         heard: &Heard,
-        query: Query,
+        query: &Query,
         trace: Option<TraceContext>,
     ) -> Result<(), DropReason> {
         if !self.holdings.day().accepts(query.day) {
@@ -112,12 +112,12 @@ impl Membership {
         if self.presence == Presence::Hidden || excused {
             return Ok(());
         }
-        let answer = self.answer_to(heard, &query, trace);
+        let answer = self.answer_to(heard, query, trace);
         if answer.holdings.is_empty() {
             return Ok(());
         }
         let destination = self.answer_by(heard);
-        let Some(delay) = self.answer_delay(destination, &query) else {
+        let Some(delay) = self.answer_delay(destination, query) else {
             return Ok(());
         };
         self.answers.insert(Waiting {

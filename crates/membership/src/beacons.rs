@@ -16,7 +16,7 @@ use crate::{
     drops::DropReason,
     event::{Destination, Event},
     machine::Membership,
-    peers::{Heard, Order, PeerKey},
+    peers::{Entry, Heard, Order, PeerKey},
     rates::Speech,
     settings::Presence,
 };
@@ -25,7 +25,7 @@ use crate::{
 const LAN_BYTES_PER_SECOND: u64 = 1_000;
 
 /// Alone, a node says on every road that it lives; it costs little and nobody is in a hurry: newcomers ask.
-const INTERVAL_ALONE: Duration = Duration::from_secs(60);
+const INTERVAL_ALONE: Duration = Duration::from_mins(1);
 
 /// In company it says so no more often than this.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(30);
@@ -414,7 +414,7 @@ impl Membership {
                 .peers
                 .get(&key)
                 .filter(|entry| entry.is_proven())
-                .map(|entry| entry.unicast_port());
+                .map(Entry::unicast_port);
             let Some(port) = port else {
                 continue;
             };

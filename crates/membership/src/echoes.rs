@@ -15,7 +15,7 @@ use crate::{
     drops::DropReason,
     event::{Destination, Event},
     machine::Membership,
-    peers::{Heard, PeerKey},
+    peers::{Entry, Heard, PeerKey},
     place::Place,
     rates::Speech,
     settings::Presence,
@@ -24,8 +24,14 @@ use crate::{
 /// Questions without a reply yet.
 const MOST_ASKED: usize = 1_024;
 
-/// Questions to one address at a time: the ids that one address may have.
-const MOST_ASKED_OF_A_PLACE: usize = 4;
+/// … of which so many to whoever was heard for the first time, so that strangers leave room for peers.
+const MOST_ASKED_AHEAD: usize = 512;
+
+/// Questions to one address at a time.
+const MOST_ASKED_OF_A_PLACE: usize = 16;
+
+/// … of which so many ahead: the ids that one address may have.
+const MOST_ASKED_AHEAD_OF_A_PLACE: usize = 4;
 
 /// The first repetition comes after this; each later one takes twice as long.
 const FIRST_REPETITION: Duration = Duration::from_millis(40);
@@ -55,6 +61,7 @@ struct Asked {
     target: SocketAddr,
     /// Whom it is about, unless only an address is known.
     key: Option<PeerKey>,
+    speech: Speech,
     tries: u32,
     due: Instant,
 }
@@ -64,15 +71,18 @@ impl Echoes {
         self.due.first().map(|(at, _)| *at)
     }
 
-    fn has_room(&self, target: SocketAddr) -> bool {
+    fn has_room(&self, target: SocketAddr, speech: Speech) -> bool {
         let place = Place::of(target);
         let at_place = self
             .targets
             .range(place.port(0)..=place.port(u16::MAX))
             .count();
-        self.asked.len() < MOST_ASKED
-            && at_place < MOST_ASKED_OF_A_PLACE
-            && !self.targets.contains_key(&target)
+        let (most, most_at_place) = if speech == Speech::Ahead {
+            (MOST_ASKED_AHEAD, MOST_ASKED_AHEAD_OF_A_PLACE)
+        } else {
+            (MOST_ASKED, MOST_ASKED_OF_A_PLACE)
+        };
+        self.asked.len() < most && at_place < most_at_place && !self.targets.contains_key(&target)
     }
 
     fn insert(&mut self, nonce: u64, asked: Asked) {
@@ -96,13 +106,13 @@ impl Membership {
             return;
         };
         if !entry.is_proven() && self.peers.proven() < ASKED_AHEAD {
-            self.ask_entry(now, key, ASK_AGAIN);
+            self.ask_entry(now, key, ASK_AGAIN, Speech::Ahead);
         }
     }
 
     /// Asks a peer for an echo because it is needed now.
     pub(crate) fn prove_now(&mut self, now: Instant, key: &PeerKey) {
-        self.ask_entry(now, key, Duration::ZERO);
+        self.ask_entry(now, key, Duration::ZERO, Speech::Own);
     }
 
     /// Lets a peer say itself where it stands, because what came in its name does not fit.
@@ -110,19 +120,22 @@ impl Membership {
     /// It is asked where it is known to be, and where the newcomer says that it is: silence at the second proves
     /// nothing against it.
     pub(crate) fn reprove(&mut self, now: Instant, heard: &Heard) {
-        self.ask_entry(now, &heard.key, ASK_SURPRISING_AGAIN);
-        let port = heard.unicast_port;
-        let is_other = |known: u16| known != port && port != 0;
-        if self
-            .peers
-            .get(&heard.key)
-            .is_some_and(|entry| is_other(entry.unicast_port()))
-        {
-            self.ask_echo(now, heard.key.1.port(port), Some(heard.key));
+        let Some(entry) = self.peers.get(&heard.key) else {
+            return;
+        };
+        let (known, port) = (entry.unicast_port(), heard.unicast_port);
+        let speech = if entry.is_proven() {
+            Speech::Own
+        } else {
+            Speech::Ahead
+        };
+        self.ask_entry(now, &heard.key, ASK_SURPRISING_AGAIN, speech);
+        if known != port && port != 0 {
+            self.ask_echo(now, heard.key.1.port(port), Some(heard.key), Speech::Ahead);
         }
     }
 
-    fn ask_entry(&mut self, now: Instant, key: &PeerKey, pause: Duration) {
+    fn ask_entry(&mut self, now: Instant, key: &PeerKey, pause: Duration, speech: Speech) {
         let Some(entry) = self.peers.get_mut(key) else {
             return;
         };
@@ -133,31 +146,41 @@ impl Membership {
         }
         let target = key.1.port(entry.unicast_port());
         entry.echo_asked_at = Some(now);
-        self.ask_echo(now, target, Some(*key));
+        self.ask_echo(now, target, Some(*key), speech);
     }
 
     /// Asks whoever listens at an address for an echo.
-    pub(crate) fn ask_echo(&mut self, now: Instant, target: SocketAddr, key: Option<PeerKey>) {
-        if !self.surroundings.may_speak_with(&Place::of(target)) || !self.echoes.has_room(target) {
+    pub(crate) fn ask_echo(
+        &mut self,
+        now: Instant,
+        target: SocketAddr,
+        key: Option<PeerKey>,
+        speech: Speech,
+    ) {
+        let may_speak = self.surroundings.may_speak_with(&Place::of(target));
+        if !may_speak || !self.echoes.has_room(target, speech) {
             return;
         }
         let nonce = self.rng.u64(..);
-        self.echoes.insert(
-            nonce,
-            Asked {
-                target,
-                key,
-                tries: 1,
-                due: now + FIRST_REPETITION,
-            },
-        );
-        self.send_echo(now, target, nonce);
+        let asked = Asked {
+            target,
+            key,
+            speech,
+            tries: 0,
+            due: now,
+        };
+        self.try_echo(now, nonce, asked);
     }
 
-    fn send_echo(&mut self, now: Instant, target: SocketAddr, nonce: u64) {
+    /// Asks, and plans to ask again. A question that this node's own limits hold back is no try.
+    fn try_echo(&mut self, now: Instant, nonce: u64, mut asked: Asked) {
         let reply = false;
         let payload = self.identity.say(Body::Echo(Echo { nonce, reply }), None);
-        self.send(now, Destination::One(target), Speech::Own, payload);
+        let destination = Destination::One(asked.target);
+        let was_sent = self.send(now, destination, asked.speech, payload);
+        asked.due = now + FIRST_REPETITION * 2_u32.pow(asked.tries);
+        asked.tries += u32::from(was_sent);
+        self.echoes.insert(nonce, asked);
     }
 
     /// Asks again where there was no echo yet, and gives up after the last try.
@@ -166,19 +189,15 @@ impl Membership {
             if at > now {
                 return;
             }
-            let Some(mut asked) = self.echoes.remove(nonce) else {
+            let Some(asked) = self.echoes.remove(nonce) else {
                 self.echoes.due.pop_first();
                 continue;
             };
-            if asked.tries >= TRIES {
+            if asked.tries < TRIES {
+                self.try_echo(now, nonce, asked);
+            } else {
                 self.stayed_silent(&asked);
-                continue;
             }
-            asked.due = now + FIRST_REPETITION * 2_u32.pow(asked.tries);
-            asked.tries += 1;
-            let target = asked.target;
-            self.echoes.insert(nonce, asked);
-            self.send_echo(now, target, nonce);
         }
     }
 
@@ -186,7 +205,7 @@ impl Membership {
         let Some(key) = asked.key else {
             return;
         };
-        let port = self.peers.get(&key).map(|entry| entry.unicast_port());
+        let port = self.peers.get(&key).map(Entry::unicast_port);
         if port == Some(asked.target.port()) && self.peers.disprove(&key) {
             self.gone(&key, true);
         }

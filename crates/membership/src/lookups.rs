@@ -93,8 +93,11 @@ struct Lookup {
     nonces: BTreeMap<u64, Instant>,
     trace: Option<TraceContext>,
     found: BTreeMap<(PeerKey, ContentId), Claim>,
-    awaited: BTreeMap<PeerKey, Vec<(Holding, Claim)>>,
+    awaited: BTreeMap<PeerKey, Vec<Claimed>>,
 }
+
+/// Something that a peer is said to hold, and on what grounds.
+type Claimed = (Holding, Claim);
 
 /// The names of what is looked for, on each day whose names are accepted.
 #[derive(Debug)]
@@ -212,7 +215,7 @@ impl Membership {
             )
         });
         for (key, (holding, claim)) in known {
-            self.hear_claim(now, id, &key, holding, claim);
+            self.hear_claim(now, id, &key, (holding, claim));
         }
     }
 
@@ -384,7 +387,7 @@ impl Membership {
             if let Some(entry) = self.peers.get_mut(&heard.key) {
                 entry.state(now, self.holdings.day(), *holding);
             }
-            self.hear_claim(now, id, &heard.key, *holding, Claim::Stated);
+            self.hear_claim(now, id, &heard.key, (*holding, Claim::Stated));
         }
         Ok(())
     }
@@ -419,29 +422,22 @@ impl Membership {
     }
 
     /// Takes in that a peer claims to hold something: tells of it, or has it echo first.
-    fn hear_claim(
-        &mut self,
-        now: Instant,
-        id: LookupId,
-        key: &PeerKey,
-        holding: Holding,
-        claim: Claim,
-    ) {
+    fn hear_claim(&mut self, now: Instant, id: LookupId, key: &PeerKey, claimed: Claimed) {
         let is_proven = self.peers.get(key).is_some_and(Entry::is_proven);
         if is_proven {
-            self.tell(now, id, key, holding, claim);
+            self.tell(now, id, key, claimed);
             return;
         }
         let Some(lookup) = self.lookups.open.get_mut(&id) else {
             return;
         };
-        if lookup.tags.content(holding.tag).is_none() {
+        if lookup.tags.content(claimed.0.tag).is_none() {
             return;
         }
         if lookup.awaited.len() < MOST_AWAITED || lookup.awaited.contains_key(key) {
             let claims = lookup.awaited.entry(*key).or_default();
-            claims.retain(|(other, _)| other.tag != holding.tag);
-            claims.push((holding, claim));
+            claims.retain(|(other, _)| other.tag != claimed.0.tag);
+            claims.push(claimed);
             self.prove_now(now, key);
         }
     }
@@ -455,13 +451,14 @@ impl Membership {
             .filter_map(|(id, lookup)| Some((*id, lookup.awaited.remove(key)?)))
             .collect();
         for (id, claims) in waiting {
-            for (holding, claim) in claims {
-                self.tell(now, id, key, holding, claim);
+            for claimed in claims {
+                self.tell(now, id, key, claimed);
             }
         }
     }
 
-    fn tell(&mut self, now: Instant, id: LookupId, key: &PeerKey, holding: Holding, claim: Claim) {
+    fn tell(&mut self, now: Instant, id: LookupId, key: &PeerKey, claimed: Claimed) {
+        let (holding, claim) = claimed;
         let Some(content) = self
             .lookups
             .open

@@ -198,7 +198,7 @@ impl Membership {
         match datagram.body {
             Body::Alive(alive) => self.handle_alive(now, &heard, alive),
             Body::Leaving => self.handle_leaving(now, &heard, bytes),
-            Body::Query(query) => self.handle_query(now, &heard, query, datagram.trace),
+            Body::Query(query) => self.handle_query(now, &heard, &query, datagram.trace),
             Body::Answer(answer) => self.handle_answer(now, &heard, &answer),
             Body::PeersRequest(request) => {
                 self.handle_peers_request(now, &heard, &request, bytes.len())

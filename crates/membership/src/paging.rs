@@ -28,7 +28,7 @@ use crate::{
 const MOST_STATIC: usize = 64;
 
 /// How often a static peer is asked for an echo: it keeps firewalls' ways open, and tells that it is there.
-const SEEK_INTERVAL: Duration = Duration::from_secs(60);
+const SEEK_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How often a peer is asked for whom it knows.
 const PAGE_INTERVAL: Duration = Duration::from_mins(5);
@@ -129,14 +129,14 @@ impl Membership {
         if self.paging.seek_at.is_some_and(|at| at <= now) {
             self.paging.seek_at = Some(now + SEEK_INTERVAL);
             for peer in self.paging.static_peers.clone() {
-                self.ask_echo(now, peer, None);
+                self.ask_echo(now, peer, None, Speech::Own);
             }
         }
         if self.paging.candidates_at.is_some_and(|at| at <= now) {
             let some = self.paging.candidates.len().min(CANDIDATES_AT_A_TIME);
             let candidates: Vec<SocketAddr> = self.paging.candidates.drain(..some).collect();
             for candidate in candidates {
-                self.ask_echo(now, candidate, None);
+                self.ask_echo(now, candidate, None, Speech::Ahead);
             }
             let more = !self.paging.candidates.is_empty();
             self.paging.candidates_at = more.then_some(now + CANDIDATE_INTERVAL);

@@ -11,6 +11,12 @@ const OWN: Rate = Rate {
     burst: 400,
 };
 
+/// Echoes asked of whoever is heard for the first time: strangers must not use up what is for peers.
+const AHEAD: Rate = Rate {
+    per_second: 50,
+    burst: 200,
+};
+
 /// What it says because somebody spoke to it: answers, echo replies, pages of peers.
 const REPLIES: Rate = Rate {
     per_second: 200,
@@ -55,6 +61,7 @@ impl Bucket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Speech {
     Own,
+    Ahead,
     Reply,
 }
 
@@ -75,6 +82,7 @@ impl Budgets {
     pub(crate) fn take(&mut self, now: Instant, interface: u32, speech: Speech) -> bool {
         let rate = match speech {
             Speech::Own => OWN,
+            Speech::Ahead => AHEAD,
             Speech::Reply => REPLIES,
         };
         self.buckets

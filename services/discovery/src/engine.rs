@@ -134,7 +134,7 @@ impl Engine {
         tokio::pin!(stopping);
         loop {
             let due = self.next_due();
-            let wake = due.map_or_else(|| Instant::now() + TICK, |at| at);
+            let wake = due.unwrap_or_else(|| Instant::now() + TICK);
             tokio::select! {
                 () = &mut stopping => break,
                 Some(command) = commands.recv() => self.obey(command),

@@ -72,8 +72,8 @@ pub(crate) fn key_on_disk(state_dir: &Path) -> Result<SigningKey, KeyError> {
     make_dir(state_dir).map_err(failed)?;
     let seed: [u8; 32] = random()?;
     // Two that start at once both make one; the first link counts for both.
-    let suffix = data_suffix(&random::<8>()?);
-    let draft = state_dir.join(format!("{KEY_FILE}.{suffix}"));
+    let suffix = u64::from_be_bytes(random()?);
+    let draft = state_dir.join(format!("{KEY_FILE}.{suffix:016x}"));
     let linked = write_new(&draft, &seed).and_then(|()| fs::hard_link(&draft, &path));
     drop(fs::remove_file(&draft));
     match linked {
@@ -184,10 +184,6 @@ fn sync_dir(dir: &Path) {
     drop(File::open(dir).and_then(|dir| dir.sync_all()));
 }
 
-fn data_suffix(bytes: &[u8; 8]) -> String {
-    format!("{:016x}", u64::from_be_bytes(*bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -228,7 +224,7 @@ mod tests {
             ],
             bans: vec![RememberedBan {
                 address: "10.0.0.7:38339".parse().unwrap(),
-                remaining: Duration::from_secs(600),
+                remaining: Duration::from_mins(10),
             }],
         };
         save_memory(dir.path(), &memory, now).unwrap();

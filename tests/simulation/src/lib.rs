@@ -1,1 +1,10 @@
-//! Many machines in one process, with virtual time and a seed.
+//! A LAN of membership machines in one process: virtual time, loss, delay, duplication, partition, one seed.
+//!
+//! It is for tests that need many nodes, or hours. Real sockets, the disk and the clock are tested where they are used.
+//! Start reading at [`Lan`].
+
+mod lan;
+mod weather;
+
+pub use lan::{Found, GROUP_PORT, Lan, NodeOptions, Traffic};
+pub use weather::Weather;

@@ -1,0 +1,428 @@
+//! The LAN and its nodes.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use zeroshare_content::ContentId;
+use zeroshare_membership::{
+    Arrival, Destination, Event, Interface, LookupId, Membership, Memory, Presence, Provider, Road,
+    Settings, Transmit,
+};
+use zeroshare_wire::datagram::{Day, GroupKey, SigningKey};
+
+use crate::Weather;
+
+/// Where everybody is spoken to, and here each node alone as well.
+pub const GROUP_PORT: u16 = 38339;
+
+/// The only interface of each node.
+const INTERFACE: u32 = 2;
+
+/// The day on which all of it happens.
+const DAY: u32 = 20_000;
+
+/// How a node is started.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeOptions {
+    /// Whether it shows itself.
+    pub presence: Presence,
+    /// Where its store listens.
+    pub store_port: u16,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self {
+            presence: Presence::Announced,
+            store_port: GROUP_PORT,
+        }
+    }
+}
+
+/// Datagrams that nodes sent; one to everybody counts once for each road.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// To everybody.
+    pub to_all: u64,
+    /// To one.
+    pub to_one: u64,
+    /// Bytes of both.
+    pub bytes: u64,
+}
+
+/// What a lookup came to.
+#[derive(Debug)]
+pub struct Found {
+    /// Providers in their order, each with the time since the question.
+    pub providers: Vec<(Duration, Provider)>,
+    /// When the answer "that is all" came.
+    pub ended: Duration,
+}
+
+/// Machines on one LAN.
+#[derive(Debug)]
+pub struct Lan {
+    /// How the network behaves from now on.
+    pub weather: Weather,
+    now: Instant,
+    rng: fastrand::Rng,
+    nodes: Vec<Node>,
+    by_address: BTreeMap<Ipv4Addr, usize>,
+    cut_off: BTreeSet<usize>,
+    under_way: BinaryHeap<Reverse<(Instant, u64, usize)>>,
+    deliveries: BTreeMap<u64, Delivery>,
+    wakes: BinaryHeap<Reverse<(Instant, usize)>>,
+    last_delivery: u64,
+}
+
+#[derive(Debug)]
+struct Node {
+    machine: Membership,
+    address: Ipv4Addr,
+    is_up: bool,
+    planned: Option<Instant>,
+    traffic: Traffic,
+    events: Vec<(Instant, Event)>,
+}
+
+#[derive(Debug)]
+struct Delivery {
+    source: SocketAddr,
+    road: Road,
+    bytes: Arc<[u8]>,
+}
+
+impl Lan {
+    /// A LAN without nodes. The same seed gives the same story.
+    pub fn new(seed: u64, weather: Weather) -> Self {
+        Self {
+            weather,
+            // Only differences count: this is the one reading of a clock.
+            now: Instant::now(),
+            rng: fastrand::Rng::with_seed(seed),
+            nodes: Vec::new(),
+            by_address: BTreeMap::new(),
+            cut_off: BTreeSet::new(),
+            under_way: BinaryHeap::new(),
+            deliveries: BTreeMap::new(),
+            wakes: BinaryHeap::new(),
+            last_delivery: 0,
+        }
+    }
+
+    /// Starts a node that holds what is given, and gives its number.
+    pub fn start(&mut self, holds: &[ContentId], options: NodeOptions) -> usize {
+        let node = self.nodes.len();
+        let number = u32::try_from(node + 1).unwrap_or(u32::MAX);
+        let address = Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 0).to_bits() + number);
+        let mut seed = [0; 32];
+        self.rng.fill(&mut seed);
+        let settings = Settings {
+            key: SigningKey::from_seed(&seed),
+            incarnation: self.rng.u64(..),
+            unicast_port: GROUP_PORT,
+            group: GroupKey::none(),
+            presence: options.presence,
+            allowed: Vec::new(),
+            day: Day::from_number(DAY),
+            memory: Memory::default(),
+        };
+        let machine = Membership::new(self.now, settings, self.rng.fork());
+        self.by_address.insert(address, node);
+        self.nodes.push(Node {
+            machine,
+            address,
+            is_up: true,
+            planned: None,
+            traffic: Traffic::default(),
+            events: Vec::new(),
+        });
+        self.with(node, |machine, now| {
+            machine.handle_store_port(now, options.store_port);
+            for content in holds {
+                machine.handle_holding(now, *content, u8::MAX);
+            }
+            machine.handle_interfaces(now, vec![interface(address)]);
+        });
+        node
+    }
+
+    /// Starts several nodes, all within a second.
+    pub fn start_many(&mut self, count: usize, holds: &[ContentId]) -> Vec<usize> {
+        let pause = Duration::from_secs(1) / u32::try_from(count.max(1)).unwrap_or(1);
+        (0..count)
+            .map(|_| {
+                let node = self.start(holds, NodeOptions::default());
+                self.run(pause);
+                node
+            })
+            .collect()
+    }
+
+    /// Lets something happen to a node's machine, and does what it then says.
+    pub fn with<T>(
+        &mut self,
+        node: usize,
+        happens: impl FnOnce(&mut Membership, Instant) -> T,
+    ) -> T {
+        let result = happens(&mut self.nodes[node].machine, self.now);
+        self.settle(node);
+        result
+    }
+
+    /// The same, and gives a copy of what it then sends.
+    pub fn overhear<T>(
+        &mut self,
+        node: usize,
+        happens: impl FnOnce(&mut Membership, Instant) -> T,
+    ) -> Vec<Vec<u8>> {
+        happens(&mut self.nodes[node].machine, self.now);
+        let mut said = Vec::new();
+        while let Some(transmit) = self.nodes[node].machine.poll_transmit() {
+            said.push(transmit.payload.clone());
+            self.transmit(node, transmit);
+        }
+        self.settle(node);
+        said
+    }
+
+    /// A node's machine, to look at.
+    pub fn machine(&self, node: usize) -> &Membership {
+        &self.nodes[node].machine
+    }
+
+    /// A node's address.
+    pub fn address(&self, node: usize) -> IpAddr {
+        self.nodes[node].address.into()
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Ends a node without a word.
+    pub fn kill(&mut self, node: usize) {
+        self.nodes[node].is_up = false;
+    }
+
+    /// Cuts a node off from all others, or heals that.
+    pub fn cut_off(&mut self, node: usize, is_cut_off: bool) {
+        if is_cut_off {
+            self.cut_off.insert(node);
+        } else {
+            self.cut_off.remove(&node);
+        }
+    }
+
+    /// What a node sent since this was last asked.
+    pub fn take_traffic(&mut self, node: usize) -> Traffic {
+        std::mem::take(&mut self.nodes[node].traffic)
+    }
+
+    /// What happened at a node since this was last asked.
+    pub fn take_events(&mut self, node: usize) -> Vec<Event> {
+        let events = std::mem::take(&mut self.nodes[node].events);
+        events.into_iter().map(|(_, event)| event).collect()
+    }
+
+    /// Puts a datagram on the wire to a node, with whatever source address.
+    pub fn inject(&mut self, to: usize, source: SocketAddr, road: Road, bytes: &[u8]) {
+        self.deliver(
+            to,
+            Delivery {
+                source,
+                road,
+                bytes: bytes.into(),
+            },
+            Duration::ZERO,
+        );
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.step(until) {}
+        self.now = until;
+    }
+
+    /// Asks on a node who holds something, and waits for the end of the lookup.
+    pub fn find(&mut self, node: usize, contents: &[ContentId], wait: Duration) -> Found {
+        let started = self.now;
+        self.nodes[node].events.clear();
+        let lookup = self.with(node, |machine, now| machine.find(now, contents, wait, None));
+        let lookup = lookup.expect("fewer lookups than a machine takes");
+        self.run(wait + Duration::from_millis(1));
+        let events = std::mem::take(&mut self.nodes[node].events);
+        found(started, lookup, events)
+    }
+
+    /// Does the next thing that happens until a time, and says whether there was one.
+    fn step(&mut self, until: Instant) -> bool {
+        let arrival = self.under_way.peek().map(|Reverse((at, ..))| *at);
+        let wake = self.wakes.peek().map(|Reverse((at, _))| *at);
+        let next = [arrival, wake].into_iter().flatten().min();
+        let Some(next) = next.filter(|at| *at <= until) else {
+            return false;
+        };
+        self.now = self.now.max(next);
+        if arrival == Some(next) {
+            if let Some(Reverse((_, number, to))) = self.under_way.pop() {
+                self.arrive(number, to);
+            }
+        } else if let Some(Reverse((at, node))) = self.wakes.pop() {
+            self.wake(at, node);
+        }
+        true
+    }
+
+    fn arrive(&mut self, number: u64, to: usize) {
+        let Some(delivery) = self.deliveries.remove(&number) else {
+            return;
+        };
+        if !self.nodes[to].is_up {
+            return;
+        }
+        let arrival = Arrival {
+            source: delivery.source,
+            interface: (delivery.road != Road::Unicast).then_some(INTERFACE),
+            road: delivery.road,
+            ttl: Some(255),
+        };
+        self.with(to, |machine, now| {
+            machine.handle_datagram(now, &arrival, &delivery.bytes)
+        });
+    }
+
+    fn wake(&mut self, at: Instant, node: usize) {
+        if self.nodes[node].planned != Some(at) {
+            return;
+        }
+        self.nodes[node].planned = None;
+        if self.nodes[node].is_up {
+            self.with(node, Membership::handle_timeout);
+        }
+    }
+
+    /// Sends what a machine wants to send, and plans its next wake-up.
+    fn settle(&mut self, node: usize) {
+        while let Some(transmit) = self.nodes[node].machine.poll_transmit() {
+            self.transmit(node, transmit);
+        }
+        let now = self.now;
+        let one = &mut self.nodes[node];
+        while let Some(event) = one.machine.poll_event() {
+            one.events.push((now, event));
+        }
+        // A machine that wants to be woken at once, again and again, would stop time.
+        let timeout = one
+            .machine
+            .poll_timeout()
+            .map(|at| at.max(now + Duration::from_micros(1)));
+        if timeout != one.planned {
+            one.planned = timeout;
+            self.wakes.extend(timeout.map(|at| Reverse((at, node))));
+        }
+    }
+
+    fn transmit(&mut self, node: usize, transmit: Transmit) {
+        let traffic = &mut self.nodes[node].traffic;
+        traffic.bytes += transmit.payload.len() as u64;
+        let bytes: Arc<[u8]> = transmit.payload.into();
+        match transmit.destination {
+            Destination::One(to) => {
+                traffic.to_one += 1;
+                self.send_to_one(node, to, &bytes);
+            }
+            Destination::Everybody { road, .. } => {
+                traffic.to_all += 1;
+                self.send_to_all(node, road, &bytes);
+            }
+        }
+    }
+
+    fn send_to_one(&mut self, from: usize, to: SocketAddr, bytes: &Arc<[u8]>) {
+        let IpAddr::V4(ip) = to.ip() else {
+            return;
+        };
+        let target = self
+            .by_address
+            .get(&ip)
+            .copied()
+            .filter(|_| to.port() == GROUP_PORT);
+        if let Some(target) = target {
+            self.send(from, target, Road::Unicast, bytes);
+        }
+    }
+
+    fn send_to_all(&mut self, from: usize, road: Road, bytes: &Arc<[u8]>) {
+        if road == Road::Multicast4 && !self.weather.multicast {
+            return;
+        }
+        for to in 0..self.nodes.len() {
+            self.send(from, to, road, bytes);
+        }
+    }
+
+    fn send(&mut self, from: usize, to: usize, road: Road, bytes: &Arc<[u8]>) {
+        let is_cut = self.cut_off.contains(&from) || self.cut_off.contains(&to);
+        if from != to && is_cut || !self.nodes[from].is_up {
+            return;
+        }
+        let source = SocketAddr::from((self.nodes[from].address, GROUP_PORT));
+        for delay in self.weather.delays(&mut self.rng) {
+            let bytes = bytes.clone();
+            self.deliver(
+                to,
+                Delivery {
+                    source,
+                    road,
+                    bytes,
+                },
+                delay,
+            );
+        }
+    }
+
+    fn deliver(&mut self, to: usize, delivery: Delivery, delay: Duration) {
+        self.last_delivery += 1;
+        self.deliveries.insert(self.last_delivery, delivery);
+        self.under_way
+            .push(Reverse((self.now + delay, self.last_delivery, to)));
+    }
+}
+
+fn interface(address: Ipv4Addr) -> Interface {
+    let subnet = format!("{address}/16").parse().expect("a network");
+    Interface {
+        index: INTERFACE,
+        subnets: [subnet].into(),
+        roads: [Road::Multicast4, Road::Broadcast].into(),
+    }
+}
+
+fn found(started: Instant, lookup: LookupId, events: Vec<(Instant, Event)>) -> Found {
+    let mut providers = Vec::new();
+    let mut ended = None;
+    for (at, event) in events {
+        match event {
+            Event::Found(of, provider) if of == lookup => {
+                providers.push((at - started, *provider));
+            }
+            Event::LookupEnded(of) if of == lookup => ended = Some(at - started),
+            Event::Found(..)
+            | Event::LookupEnded(_)
+            | Event::PeerUp(_)
+            | Event::PeerDown(_)
+            | Event::Probe(_)
+            | Event::Asked(_) => {}
+        }
+    }
+    let ended = ended.expect("every lookup ends");
+    Found { providers, ended }
+}
