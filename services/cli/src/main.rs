@@ -1,3 +1,7 @@
-//! The zeroshare command.
+//! The `zeroshare` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    zeroshare::main_with(std::env::args_os()).into()
+}

@@ -1,0 +1,135 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::command::{
+    add, cancel, completions, config, digest, fetch, find, man, node, repair, verify,
+};
+use crate::render::ColorChoice;
+use zeroshare_chassis::settings::LogSettings;
+
+const AFTER: &str = "\
+Without a command it runs a node, as `zeroshare node` does.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nobody has it.
+
+Examples:
+  zeroshare                      share this machine's trees and fetch those of others
+  zeroshare fetch sha256new_…    bring a tree here, and print where it lies
+  zeroshare find sha256new_…     who has it, and how much is it?
+  zeroshare -f sha256new_… -H 192.168.1.7
+                                 the same as `zeroshare fetch sha256new_… --from 192.168.1.7`";
+
+/// Takes content-addressed trees from the machines beside this one.
+#[derive(Debug, Parser)]
+#[command(name = "zeroshare", version, after_help = AFTER, max_term_width = 100)]
+pub struct CommandLine {
+    /// What every command takes.
+    #[command(flatten)]
+    pub general: GeneralOptions,
+
+    /// Fetch this tree or blob, in the spelling of 0share.
+    #[arg(short = 'f', value_name = "ID", value_parser = fetch::parse_id)]
+    pub fetch: Vec<zeroshare_content::ContentId>,
+
+    /// With -f: ask this host only.
+    #[arg(short = 'H', value_name = "HOST", requires = "fetch")]
+    pub host: Vec<String>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Options of all commands.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "General options")]
+pub struct GeneralOptions {
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogSettings,
+
+    /// Give results, progress and errors as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// When to use colours.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: ColorChoice,
+
+    /// Read this configuration file instead of the usual one.
+    #[arg(long, global = true, value_name = "FILE", env = "ZEROSHARE_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node: find peers, offer what this machine holds, fetch for its users.
+    Node(Box<node::NodeArguments>),
+    /// Bring trees or blobs here, and print where they lie.
+    Fetch(fetch::FetchArguments),
+    /// Put a tree of your own into the store, and print its id.
+    Add(add::AddArguments),
+    /// Say who has a tree or blob, and how much it is.
+    Find(find::FindArguments),
+    /// List the machines that are heard.
+    #[command(after_help = "Examples:\n  zeroshare peers\n  zeroshare peers --json")]
+    Peers,
+    /// List what this machine holds.
+    #[command(after_help = "Examples:\n  zeroshare list\n  zeroshare list --json")]
+    List,
+    /// List the fetches that run, and those that ended lately.
+    #[command(after_help = "Examples:\n  zeroshare fetches")]
+    Fetches,
+    /// Stop a fetch of the running node; what it has is kept for the next try.
+    Cancel(cancel::CancelArguments),
+    /// Hash what this machine holds, and name what does not match.
+    Verify(verify::VerifyArguments),
+    /// Fetch a tree anew that does not verify, and replace it.
+    Repair(repair::RepairArguments),
+    /// Print the ids of a directory or an archive.
+    Digest(digest::DigestArguments),
+    /// Say how the running node is.
+    #[command(after_help = "Examples:\n  zeroshare status\n  zeroshare status --json")]
+    Status,
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print the version.
+    #[command(after_help = "Examples:\n  zeroshare version --json")]
+    Version,
+    /// Print completions for a shell.
+    Completions(completions::CompletionsArguments),
+    /// Print the manual, or write all its pages into a directory.
+    Man(man::ManArguments),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        let command = CommandLine::command();
+        for sub in command.get_subcommands() {
+            let examples = sub
+                .get_after_help()
+                .is_some_and(|text| text.to_string().contains("xample"));
+            assert!(
+                examples || sub.has_subcommands(),
+                "{} shows none",
+                sub.get_name()
+            );
+        }
+    }
+}

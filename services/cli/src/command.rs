@@ -1,0 +1,60 @@
+//! The commands, one file each, and what leads to them.
+
+pub mod add;
+pub mod cancel;
+pub mod completions;
+pub mod config;
+pub mod digest;
+pub mod fetch;
+pub mod fetches;
+pub mod find;
+pub mod list;
+pub mod man;
+pub mod node;
+pub mod peers;
+pub mod repair;
+pub mod status;
+pub mod verify;
+pub mod version;
+
+use crate::arguments::Command;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// Runs a command to its end.
+///
+/// Failures are returned, not printed.
+pub async fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
+    // These tidy up, or say how to go on, when they are asked to stop; the others are dropped.
+    match command {
+        Command::Node(arguments) => node::run(*arguments, session).await,
+        Command::Fetch(arguments) => fetch::run(arguments, session).await,
+        Command::Repair(arguments) => repair::run(arguments, session).await,
+        Command::Add(arguments) => session.unless_stopped(add::run(arguments, session)).await,
+        Command::Find(arguments) => session.unless_stopped(find::run(arguments, session)).await,
+        Command::Peers => session.unless_stopped(peers::run(session)).await,
+        Command::List => session.unless_stopped(list::run(session)).await,
+        Command::Fetches => session.unless_stopped(fetches::run(session)).await,
+        Command::Cancel(arguments) => {
+            session
+                .unless_stopped(cancel::run(arguments, session))
+                .await
+        }
+        Command::Verify(arguments) => {
+            session
+                .unless_stopped(verify::run(arguments, session))
+                .await
+        }
+        Command::Digest(arguments) => {
+            session
+                .unless_stopped(digest::run(arguments, session))
+                .await
+        }
+        Command::Status => session.unless_stopped(status::run(session)).await,
+        Command::Config(command) => config::run(&command, session),
+        Command::Version => version::run(session),
+        Command::Completions(arguments) => completions::run(&arguments, session),
+        Command::Man(arguments) => man::run(&arguments, session),
+    }
+}

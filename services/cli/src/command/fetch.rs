@@ -1,0 +1,284 @@
+//! `zeroshare fetch`: brings trees and blobs here.
+
+mod follow;
+
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use zeroshare_chassis::settings::StaticPeer;
+use zeroshare_content::{ContentId, Family};
+use zeroshare_wire::pb::fetcher::v1::{Fetch, StartFetchRequest};
+
+use crate::command::fetches::FetchDocument;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::reach::{Needs, Services};
+use crate::render::{Page, Progress, Report};
+use crate::session::Session;
+use crate::together::all;
+use follow::Follower;
+
+const EXAMPLES: &str = "\
+Standard output has the path of each tree in the order asked for, and nothing else.
+
+Ctrl-C leaves a fetch of the running node to itself (fetch the same id to watch it again); without a node it stops the
+fetch, and the same command goes on where it was. A second Ctrl-C ends at once.
+
+Examples:
+  zeroshare fetch sha256new_…
+  zeroshare fetch sha256new_… --from 192.168.1.7 --from laptop:38339
+  zeroshare fetch sha256new_… --into ./hello
+  zeroshare fetch sha256new_… sha1new=… --max-size 2GiB --timeout 10s";
+
+/// The most trees that are fetched at once; the others wait.
+const AT_ONCE: usize = 4;
+
+/// What to fetch, from whom, and where to.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct FetchArguments {
+    /// Trees (sha256new_…, sha256=…, sha1new=…) or blobs (blob:sha256:…).
+    #[arg(value_name = "ID", required = true, value_parser = parse_id)]
+    pub ids: Vec<ContentId>,
+
+    /// Ask this host only, and nobody by datagram; may be repeated.
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
+    pub from: Vec<String>,
+
+    /// Make an ordinary copy there, which must not exist yet, instead of adding to a store.
+    #[arg(long, value_name = "DIR", conflicts_with = "store")]
+    pub into: Option<PathBuf>,
+
+    /// Give up when nobody who has it was found for so long, such as 500ms, 10s or 1m30s [default: 1s].
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+
+    /// Refuse what is larger, such as 500MiB or 2GB [default: what fits on the disk].
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<ByteSize>,
+
+    /// Do not wait until the disk has it.
+    #[arg(long)]
+    pub no_sync: bool,
+
+    /// Add to this store instead of the usual one.
+    #[arg(long, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+
+    /// Replace what is there and does not verify.
+    #[arg(skip)]
+    pub replace: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct FetchReport {
+    fetches: Vec<FetchDocument>,
+}
+
+impl Report for FetchReport {
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        let paths = self.fetches.iter().filter_map(|fetch| fetch.path.as_ref());
+        paths
+            .into_iter()
+            .try_for_each(|path| writeln!(page, "{path}"))
+    }
+}
+
+impl FetchArguments {
+    /// Fetches these from these hosts, and leaves the rest to the defaults.
+    pub fn of(ids: Vec<ContentId>, from: Vec<String>) -> Self {
+        Self {
+            ids,
+            from,
+            into: None,
+            timeout: None,
+            max_size: None,
+            no_sync: false,
+            store: None,
+            replace: false,
+        }
+    }
+
+    fn request(&self, id: ContentId, client: &str) -> Result<StartFetchRequest, Failure> {
+        Ok(StartFetchRequest {
+            content_ids: vec![id.to_string()],
+            from: self.from.clone(),
+            into_path: self
+                .into
+                .as_deref()
+                .map(absolute)
+                .transpose()?
+                .unwrap_or_default(),
+            max_bytes: self.max_size.map_or(0, |size| size.as_u64()),
+            locate_timeout: self.timeout.map(zeroshare_wire::convert::to_duration),
+            target_store: self
+                .store
+                .as_deref()
+                .map(absolute)
+                .transpose()?
+                .unwrap_or_default(),
+            no_sync: self.no_sync,
+            replace: self.replace,
+            client: client.to_owned(),
+        })
+    }
+}
+
+/// Fetches all, and prints where they are.
+pub async fn run(arguments: FetchArguments, session: &Session) -> Result<Exit, Failure> {
+    check(&arguments)?;
+    let needs = if arguments.into.is_some() {
+        Needs::ALL_OF_SAME_USER
+    } else {
+        Needs::ALL
+    };
+    let services = session.services(needs)?;
+    let results = fetch_all(&arguments, session, &services).await?;
+
+    let mut exit = Exit::Done;
+    let mut failures = Vec::new();
+    let mut fetches = Vec::new();
+    for result in results {
+        match result {
+            Ok(fetch) => fetches.push(FetchDocument::from(&fetch)),
+            Err(failure) => {
+                exit = exit.max(failure.exit);
+                failures.push(failure);
+            }
+        }
+    }
+    if !fetches.is_empty() {
+        session.output.report(&FetchReport { fetches })?;
+    }
+    // The last one is the caller's to print.
+    let last = failures.pop();
+    for failure in &failures {
+        session.output.failure(failure);
+    }
+    match last {
+        None => Ok(exit),
+        Some(failure) => Err(Failure { exit, ..failure }),
+    }
+}
+
+/// Follows several fetches at once; the results are in the order of the ids.
+async fn fetch_all(
+    arguments: &FetchArguments,
+    session: &Session,
+    services: &Services,
+) -> Result<Vec<Result<Fetch, Failure>>, Failure> {
+    let progress = Progress::new(&session.output);
+    let client = client_name()?;
+    let turns = Semaphore::new(AT_ONCE);
+    let mut work = Vec::new();
+    for id in &arguments.ids {
+        let request = arguments.request(*id, &client)?;
+        let follower = Follower::new(session, services, &progress, request);
+        let turns = &turns;
+        work.push(async move {
+            // Nobody closes it, and without a turn it would only be less polite.
+            let _turn = turns.acquire().await;
+            follower.follow().await
+        });
+    }
+    Ok(all(work).await)
+}
+
+fn check(arguments: &FetchArguments) -> Result<(), Failure> {
+    if arguments.into.is_some() && arguments.ids.len() > 1 {
+        return Err(Failure::usage(
+            "--into takes one id: several trees cannot be one copy",
+        ));
+    }
+    for id in &arguments.ids {
+        if let ContentId::Tree(tree) = id
+            && tree.family() == Family::Sha1
+        {
+            return Err(Failure::usage(format!(
+                "{id} cannot be fetched: manifests of the oldest format, sha1=, do not say in which directory a file \
+                 lies, so that two trees can have one id"
+            ))
+            .advise("Feeds give other digests of the same implementation: sha256new_… or sha1new=…"));
+        }
+    }
+    Ok(())
+}
+
+fn client_name() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::because("no random numbers", &error))?;
+    Ok(bytes.iter().fold(String::new(), |mut name, byte| {
+        // Writing to a string cannot fail.
+        let _written = write!(name, "{byte:02x}");
+        name
+    }))
+}
+
+/// An id on the command line; the error shows the right form.
+pub fn parse_id(text: &str) -> Result<ContentId, String> {
+    text.parse::<ContentId>()
+        .map_err(|error| crate::failure::chain(&error))
+}
+
+/// A host on the command line.
+pub(crate) fn parse_host(text: &str) -> Result<String, String> {
+    text.parse::<StaticPeer>()
+        .map(|_| text.to_owned())
+        .map_err(|error| error.to_string())
+}
+
+/// "10s", "1m30s", "500ms", or a number of seconds.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refused = || format!("`{text}` is not a duration such as 500ms, 10s or 1m30s");
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(Duration::from_secs(seconds.into()));
+    }
+    let span: jiff::SignedDuration = text.parse().map_err(|_| refused())?;
+    Duration::try_from(span).map_err(|_| refused())
+}
+
+/// A path as a service in another directory understands it.
+pub(crate) fn absolute(path: &Path) -> Result<String, Failure> {
+    let absolute = std::path::absolute(path).map_err(|error| {
+        Failure::because(&format!("cannot use the path {}", path.display()), &error)
+    })?;
+    absolute
+        .into_os_string()
+        .into_string()
+        .map_err(|path| Failure::usage(format!("the path {} is not UTF-8", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(parse_duration("500ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(parse_duration("1m30s").unwrap(), Duration::from_secs(90));
+        assert_eq!(parse_duration("7").unwrap(), Duration::from_secs(7));
+        for bad in ["", "-1s", "soon", "1x"] {
+            assert!(parse_duration(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_id_is_answered_with_the_right_form() {
+        let error = parse_id("sha256new_nonsense").unwrap_err();
+        assert!(error.contains("sha256new_"), "{error}");
+        assert!(error.contains("52"), "{error}");
+    }
+
+    #[test]
+    fn the_oldest_format_is_refused_with_the_reason() {
+        let id = parse_id(&format!("sha1={}", "0".repeat(40))).unwrap();
+        let failure = check(&FetchArguments::of(vec![id], Vec::new())).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.message.contains("oldest"));
+    }
+}

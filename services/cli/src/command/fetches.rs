@@ -1,0 +1,107 @@
+//! `zeroshare fetches`: the fetches that run, and those that ended lately.
+
+use std::fmt;
+
+use serde::Serialize;
+use zeroshare_wire::pb::fetcher::v1::{Fetch, FetchState, ListFetchesRequest};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::reach::Needs;
+use crate::render::{Page, Report, Table, words};
+use crate::session::Session;
+use crate::words::of_status;
+
+/// A fetch, for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct FetchDocument {
+    pub(crate) content_id: String,
+    pub(crate) state: &'static str,
+    pub(crate) start_time: Option<String>,
+    pub(crate) into_path: Option<String>,
+    pub(crate) path: Option<String>,
+    pub(crate) done_bytes: u64,
+    pub(crate) total_bytes: u64,
+    pub(crate) reused_bytes: u64,
+    pub(crate) done_files: u64,
+    pub(crate) total_files: u64,
+    pub(crate) clients: u32,
+    pub(crate) failure_reason: Option<&'static str>,
+    pub(crate) failure_message: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct FetchesReport {
+    fetches: Vec<FetchDocument>,
+}
+
+impl From<&Fetch> for FetchDocument {
+    fn from(fetch: &Fetch) -> Self {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let progress = fetch.progress.clone().unwrap_or_default();
+        let failed = fetch.state() == FetchState::Failed;
+        Self {
+            content_id: fetch.content_id.clone(),
+            state: state_name(fetch.state()),
+            start_time: words::moment(fetch.start_time.as_ref()),
+            into_path: some(&fetch.into_path),
+            path: some(&fetch.path),
+            done_bytes: progress.done_bytes,
+            total_bytes: progress.total_bytes,
+            reused_bytes: progress.reused_bytes,
+            done_files: progress.done_files,
+            total_files: progress.total_files,
+            clients: fetch.clients,
+            failure_reason: failed.then(|| crate::words::name(fetch.failure_reason())),
+            failure_message: some(&fetch.failure_message),
+        }
+    }
+}
+
+impl Report for FetchesReport {
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        let mut table = Table::new(&["ID", "STATE", "DONE", "OF", "SINCE", "PATH"]);
+        for fetch in &self.fetches {
+            let place = fetch.path.clone().or_else(|| fetch.into_path.clone());
+            table.row([
+                fetch.content_id.clone(),
+                fetch.state.to_owned(),
+                words::size(fetch.done_bytes),
+                words::size(fetch.total_bytes),
+                fetch.start_time.clone().unwrap_or_default(),
+                place
+                    .or_else(|| fetch.failure_message.clone())
+                    .unwrap_or_default(),
+            ]);
+        }
+        table.write(page)
+    }
+}
+
+/// Lists fetches.
+pub async fn run(session: &Session) -> Result<Exit, Failure> {
+    let services = session.services(Needs::RUNNING_NODE)?;
+    let answer = services.fetcher().list_fetches(ListFetchesRequest {}).await;
+    let answer = answer.map_err(|status| of_status("the fetches", &status))?;
+    let fetches = answer
+        .into_inner()
+        .fetches
+        .iter()
+        .map(FetchDocument::from)
+        .collect();
+    session.output.report(&FetchesReport { fetches })?;
+    Ok(Exit::Done)
+}
+
+/// A state's name, as in the contract.
+fn state_name(state: FetchState) -> &'static str {
+    match state {
+        FetchState::Unspecified => "unknown",
+        FetchState::Locating => "locating",
+        FetchState::Transferring => "transferring",
+        FetchState::Committing => "committing",
+        FetchState::Succeeded => "succeeded",
+        FetchState::Failed => "failed",
+        FetchState::Cancelled => "cancelled",
+    }
+}

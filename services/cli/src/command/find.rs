@@ -1,0 +1,205 @@
+//! `zeroshare find`: who has it, and how much it is.
+
+mod ask;
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use tokio_stream::StreamExt as _;
+use tracing::{Instrument as _, info_span};
+use zeroshare_api::errors;
+use zeroshare_content::{ContentId, Entry, MAX_MANIFEST_BYTES, Manifest, TreeId};
+use zeroshare_wire::convert::to_duration;
+use zeroshare_wire::pb::errors::v1::ErrorReason;
+use zeroshare_wire::pb::fetcher::v1::ReadManifestRequest;
+
+use crate::command::fetch::{parse_duration, parse_host, parse_id};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::reach::{Needs, Services};
+use crate::render::{Page, Report, Table, words};
+use crate::session::Session;
+use crate::words::{of_reason, of_status};
+use ask::Holder;
+
+const EXAMPLES: &str = "\
+Examples:
+  zeroshare find sha256new_…
+  zeroshare find sha256new_… --wait 5s
+  zeroshare find sha256new_… --from 192.168.1.7";
+
+/// As long as a fetch looks for peers by default.
+const DEFAULT_WAIT: Duration = Duration::from_secs(1);
+
+/// What to look for, and how long.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct FindArguments {
+    /// A tree or blob.
+    #[arg(value_name = "ID", value_parser = parse_id)]
+    pub id: ContentId,
+
+    /// How long to wait for answers, such as 500ms or 10s [default: 1s].
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub wait: Option<Duration>,
+
+    /// Ask this host only, and nobody by datagram; may be repeated.
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
+    pub from: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct FindReport {
+    content_id: String,
+    /// Where it lies here; null when it is not here whole.
+    path: Option<String>,
+    /// Sum of its files, each as often as it occurs; null while nobody described it.
+    size_bytes: Option<u64>,
+    /// Its files and links; null for a blob, and while nobody described it.
+    files: Option<u64>,
+    providers: Vec<Holder>,
+}
+
+impl Report for FindReport {
+    fn write(&self, page: &mut Page) -> fmt::Result {
+        page.strong(&self.content_id)?;
+        if let Some(bytes) = self.size_bytes {
+            write!(page, "  {}", words::size(bytes))?;
+        }
+        if let Some(files) = self.files {
+            write!(page, " in {}", words::count(files, "file"))?;
+        }
+        writeln!(page)?;
+        if let Some(path) = &self.path {
+            writeln!(page, "here: {path}")?;
+        }
+        if self.providers.is_empty() {
+            return Ok(());
+        }
+        let mut table = Table::new(&["PEER", "ADDRESS", "HAS", "SAYS"]);
+        for holder in &self.providers {
+            table.row(holder.cells());
+        }
+        table.write(page)
+    }
+}
+
+/// What a manifest tells up front.
+struct Described {
+    path: Option<String>,
+    size_bytes: u64,
+    files: u64,
+}
+
+/// Finds it, or ends with the exit code for "nobody has it".
+pub async fn run(arguments: FindArguments, session: &Session) -> Result<Exit, Failure> {
+    let services = session.services(Needs::ALL)?;
+    let span = info_span!(parent: None, "cli.find", id = %arguments.id);
+    find(&arguments, session, &services).instrument(span).await
+}
+
+async fn find(
+    arguments: &FindArguments,
+    session: &Session,
+    services: &Services,
+) -> Result<Exit, Failure> {
+    let id = arguments.id;
+    let wait = arguments.wait.unwrap_or(DEFAULT_WAIT);
+    let providers = if arguments.from.is_empty() {
+        ask::discovered(services.discovery(), id, wait).await?
+    } else {
+        ask::named(&arguments.from, id).await
+    };
+    let described = match id {
+        ContentId::Tree(tree) => describe(services, tree, &arguments.from, wait).await?,
+        ContentId::Blob(_) => None,
+    };
+    let here = described
+        .as_ref()
+        .and_then(|described| described.path.clone());
+    if providers.is_empty() && here.is_none() && described.is_none() {
+        return Err(of_reason(
+            &id.to_string(),
+            ErrorReason::NoProviders,
+            "",
+            &|_| None,
+        ));
+    }
+    let stated = providers.iter().find_map(|holder| holder.size_bytes);
+    let report = FindReport {
+        content_id: id.to_string(),
+        path: here,
+        size_bytes: described
+            .as_ref()
+            .map(|described| described.size_bytes)
+            .or(stated),
+        files: described.map(|described| described.files),
+        providers,
+    };
+    session.output.report(&report)?;
+    Ok(Exit::Done)
+}
+
+/// Reads the tree's manifest, from here or from a peer; `None` when nobody has it.
+async fn describe(
+    services: &Services,
+    tree: TreeId,
+    from: &[String],
+    wait: Duration,
+) -> Result<Option<Described>, Failure> {
+    let shown = tree.to_string();
+    let failed = |status| of_status(&shown, &status);
+    let request = ReadManifestRequest {
+        content_ids: vec![shown.clone()],
+        locate_timeout: Some(to_duration(wait)),
+        from: from.to_vec(),
+    };
+    let mut parts = match services.fetcher().read_manifest(request).await {
+        Ok(parts) => parts.into_inner(),
+        Err(status) if nobody(&status) => return Ok(None),
+        Err(status) => return Err(failed(status)),
+    };
+    let (mut text, mut path) = (Vec::new(), None);
+    while let Some(part) = parts.next().await {
+        let part = match part {
+            Ok(part) => part,
+            Err(status) if nobody(&status) => return Ok(None),
+            Err(status) => return Err(failed(status)),
+        };
+        if !part.path.is_empty() {
+            path = Some(part.path);
+        }
+        text.extend_from_slice(&part.data);
+        if text.len() > MAX_MANIFEST_BYTES {
+            return Err(Failure::failed(format!(
+                "the manifest of {shown} is too long"
+            )));
+        }
+    }
+    let manifest = Manifest::verified(&tree, text)
+        .map_err(|error| Failure::because(&format!("the manifest of {shown}"), &error))?;
+    let is_file = |entry: &Entry| !matches!(entry, Entry::Directory);
+    let files = manifest
+        .lines()
+        .iter()
+        .filter(|line| is_file(&line.entry))
+        .count() as u64;
+    Ok(Some(Described {
+        path,
+        size_bytes: manifest.total_size(),
+        files,
+    }))
+}
+
+fn nobody(status: &tonic::Status) -> bool {
+    matches!(
+        errors::reason(status),
+        Some(
+            ErrorReason::NoProviders
+                | ErrorReason::ProvidersExhausted
+                | ErrorReason::ContentNotFound
+        )
+    )
+}

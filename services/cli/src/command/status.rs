@@ -1,0 +1,106 @@
+//! `zeroshare status`: how the running node is.
+
+mod gather;
+mod show;
+
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::reach::Needs;
+use crate::session::Session;
+
+/// How a node is; a part that did not answer is null.
+#[derive(Debug, Serialize)]
+struct StatusReport {
+    /// Whether all services serve.
+    serving: bool,
+    node: NodePart,
+    services: Vec<ServicePart>,
+    discovery: Option<DiscoveryPart>,
+    store: Option<StorePart>,
+    fetcher: Option<FetcherPart>,
+}
+
+#[derive(Debug, Serialize)]
+struct NodePart {
+    /// "user" or "machine".
+    owner: &'static str,
+    runtime_dir: String,
+    /// Null when the services run as processes of their own.
+    pid: Option<u32>,
+    version: Option<String>,
+    start_time: Option<String>,
+    ports: Vec<u16>,
+}
+
+#[derive(Debug, Serialize)]
+struct ServicePart {
+    name: &'static str,
+    /// "serving", "not serving", or "no answer".
+    health: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct DiscoveryPart {
+    node_id: String,
+    unicast_port: u32,
+    interfaces: Vec<InterfacePart>,
+    sent_datagrams: u64,
+    received_datagrams: u64,
+    dropped_datagrams: u64,
+    live_peers: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct InterfacePart {
+    name: String,
+    addresses: Vec<String>,
+    roads: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct StorePart {
+    roots: Vec<RootPart>,
+    lan_addresses: Vec<String>,
+    readers: Vec<String>,
+    active_transfers: u32,
+    sent_bytes: u64,
+    restriction: String,
+}
+
+#[derive(Debug, Serialize)]
+struct RootPart {
+    path: String,
+    shared: bool,
+    held_trees: u32,
+    quarantined_trees: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct FetcherPart {
+    running_fetches: usize,
+    known_fetches: usize,
+}
+
+/// Says how the node is, and fails unless all of it serves.
+pub async fn run(session: &Session) -> Result<Exit, Failure> {
+    let services = session.services(Needs::RUNNING_NODE)?;
+    let report = gather::gather(&services).await;
+    session.output.report(&report)?;
+    if report.serving {
+        return Ok(Exit::Done);
+    }
+    let silent = report
+        .services
+        .iter()
+        .filter(|service| service.health != gather::SERVING);
+    let silent = silent.map(|service| format!("{} ({})", service.name, service.health));
+    let silent = silent.collect::<Vec<_>>().join(", ");
+    Err(Failure::new(
+        Exit::Failed,
+        "NOT_SERVING",
+        format!("not all services serve: {silent}"),
+    )
+    .advise("Just started? Ask again in a second. Otherwise its log says why."))
+}

@@ -1,0 +1,64 @@
+//! What every command works with.
+
+use std::future::Future;
+use std::path::Path;
+
+use zeroshare_chassis::{Env, Lifetime};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::reach::{Needs, Services};
+use crate::render::Output;
+use crate::settings::{Resolved, Settings};
+
+/// One run of a command: where its output goes, what it was started with, and when it must stop.
+#[derive(Debug)]
+pub struct Session {
+    /// Where results, progress and errors go.
+    pub output: Output,
+    /// The environment of the process.
+    pub env: Env,
+    /// Stops when the user asks for it; all tasks of the command belong to it.
+    pub lifetime: Lifetime,
+    /// The configuration file that was named, if one was.
+    pub named_config: Option<Box<Path>>,
+}
+
+impl Session {
+    /// The settings of this user, without flags.
+    pub fn settings(&self) -> Result<Resolved, Failure> {
+        self.settings_with(Settings::of_environment()?)
+    }
+
+    /// The settings of this user, with these flags.
+    pub fn settings_with(&self, flags: Settings) -> Result<Resolved, Failure> {
+        Resolved::new(flags, self.named_config.as_deref(), &self.env)
+    }
+
+    /// What services of our own run with.
+    pub(crate) fn own_settings(&self, runtime_dir: &Path) -> Result<Resolved, Failure> {
+        let flags = Settings::of_environment()?;
+        Resolved::own(flags, self.named_config.as_deref(), &self.env, runtime_dir)
+    }
+
+    /// The services of a running node, or of our own.
+    pub fn services(&self, needs: Needs) -> Result<Services, Failure> {
+        Services::reach(self, &self.settings()?, needs)
+    }
+
+    /// Waits for `work`, but not longer than until the user asks to stop.
+    pub async fn unless_stopped<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            result = work => result,
+            () = self.lifetime.stopping() => Err(interrupted()),
+        }
+    }
+}
+
+/// The user asked to stop.
+pub(crate) fn interrupted() -> Failure {
+    Failure::new(Exit::Failed, "INTERRUPTED", "interrupted")
+}

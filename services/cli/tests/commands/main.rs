@@ -1,0 +1,10 @@
+//! The `zeroshare` command as people use it: the real binary, with homes of its own, speaking over loopback only.
+
+mod adding;
+mod config;
+mod fetching;
+mod home;
+mod interrupting;
+mod node;
+mod tracing;
+mod usage;
