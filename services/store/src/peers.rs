@@ -150,9 +150,8 @@ impl StoreService for Peers {
             },
             audience: caller.audience(),
             pages,
-            slot,
         };
-        Ok(Response::new(transfer.start()))
+        Ok(Response::new(transfer.start(slot)))
     }
 
     type ReadMidstatesStream = Answer<ReadMidstatesResponse>;

@@ -30,17 +30,18 @@ pub(crate) struct Transfer {
     pub(crate) audience: Audience,
     /// What may be in memory for this peer; `None` outside the accept loop.
     pub(crate) pages: Option<PageBudget>,
-    /// Held until the last byte was read.
-    pub(crate) slot: Slot,
 }
 
 type Parts = Teller<ReadPiecesResponse>;
 
 impl Transfer {
-    /// Starts sending.
-    pub(crate) fn start(self) -> Answer<ReadPiecesResponse> {
+    /// Starts sending; the slot is kept until the last byte was read.
+    pub(crate) fn start(self, slot: Slot) -> Answer<ReadPiecesResponse> {
         let store = Arc::clone(&self.store);
-        Answer::start(&store, "transfer", move |teller| self.send(teller))
+        Answer::start(&store, "transfer", move |teller| {
+            let _slot = slot;
+            self.send(teller)
+        })
     }
 
     fn send(&self, teller: &Parts) -> Result<(), Status> {
