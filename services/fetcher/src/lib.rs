@@ -24,6 +24,8 @@ mod shared;
 mod spool;
 mod status;
 mod targets;
+#[cfg(test)]
+mod tests;
 
 pub use arguments::{Arguments, main};
 pub use run::{FetcherListeners, RunError, run};

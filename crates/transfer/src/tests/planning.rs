@@ -86,7 +86,7 @@ fn a_busy_hint_of_an_hour_is_not_obeyed() {
     let mut transfer = Transfer::new(runs(1), Settings::default());
     transfer.add_provider(Holding::Complete);
     let call = transfer.poll_call(now).unwrap();
-    let retry_after = Some(Duration::from_secs(3600));
+    let retry_after = Some(Duration::from_hours(1));
     transfer.handle_call_end(now, call.id, CallEnd::Busy { retry_after });
     let until = now + Settings::default().longest_rest;
     assert_eq!(transfer.standing(now), Standing::Waiting { until });
@@ -211,9 +211,9 @@ fn a_file_that_one_provider_sent_alone_drops_it_and_names_nobody_else() {
 #[test]
 fn a_file_whose_slices_all_lay_there_is_checked_before_anything_is_asked() {
     let mut units = slices(3);
-    units
-        .iter_mut()
-        .for_each(|(_, before)| *before = WrittenBefore::Yes);
+    for (_, before) in &mut units {
+        *before = WrittenBefore::Yes;
+    }
     let mut transfer = Transfer::new(units, Settings::default());
     transfer.add_provider(Holding::Complete);
     assert_eq!(transfer.poll_event(), Some(Event::CheckFile { item: 0 }));

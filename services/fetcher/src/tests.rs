@@ -1,0 +1,8 @@
+//! The fetcher in process, against peers that a test makes honest or not.
+
+mod adding;
+mod end_to_end;
+mod failover;
+mod faults;
+mod fetching;
+mod machine;
