@@ -31,13 +31,21 @@ impl Environment {
     ///
     /// Like 0install, root uses its own home when `$HOME` belongs to somebody else (as under `sudo`).
     pub fn of_process() -> Self {
-        let vars = VARIABLES
-            .into_iter()
-            .filter_map(|name| Some((name.to_owned(), std::env::var_os(name)?)))
-            .collect();
+        let value = |name: &str| Some((name.to_owned(), std::env::var_os(name)?));
+        Self::of_variables(
+            VARIABLES
+                .into_iter()
+                .chain(["HOME"])
+                .filter_map(value)
+                .collect(),
+        )
+    }
+
+    /// Makes what the environment of this process would be, had it these variables.
+    pub fn of_variables(mut vars: BTreeMap<String, OsString>) -> Self {
         let is_root = rustix::process::geteuid().is_root();
-        let home = std::env::home_dir();
-        let home = match home {
+        let home = match vars.remove("HOME").map(PathBuf::from) {
+            None => std::env::home_dir(),
             Some(home) if is_root && is_foreign(&home) => {
                 let own = home_of_root();
                 tracing::warn!(
@@ -46,8 +54,9 @@ impl Environment {
                 );
                 Some(own)
             }
-            home => home,
+            Some(home) => Some(home),
         };
+        vars.retain(|name, _| VARIABLES.contains(&name.as_str()));
         Self {
             home,
             vars,

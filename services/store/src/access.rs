@@ -139,7 +139,72 @@ impl Doorkeeper {
 
 #[cfg(test)]
 mod tests {
+    use zeroshare_api::errors::{ErrorReason, reason};
+
     use super::*;
+
+    #[test]
+    fn who_is_in_no_readable_network_is_not_allowed_to_read() {
+        let networks = ReadableNetworks::with_listing(
+            vec!["10.9.0.0/16".parse().unwrap()],
+            Box::new(|| Ok(vec!["192.168.7.0/24".parse().unwrap()])),
+        );
+        let caller = |address: &str| {
+            let mut extensions = Extensions::new();
+            extensions.insert(PeerAddress(address.parse().unwrap()));
+            Caller::of_lan(&extensions, &networks)
+        };
+        for address in ["10.9.1.1:1", "192.168.7.9:1", "127.0.0.1:1", "[fe80::1]:1"] {
+            assert_eq!(
+                caller(address).unwrap().audience(),
+                Audience::Peers,
+                "{address}"
+            );
+        }
+        for address in [
+            "10.8.1.1:1",
+            "192.168.8.9:1",
+            "8.8.8.8:1",
+            "[2001:db8::1]:1",
+        ] {
+            assert_eq!(
+                refusal(caller(address)),
+                ErrorReason::NotAllowed,
+                "{address}"
+            );
+        }
+        assert_eq!(
+            refusal(Caller::of_lan(&Extensions::new(), &networks)),
+            ErrorReason::NotAllowed
+        );
+        assert_eq!(
+            refusal(Caller::of_local(&Extensions::new())),
+            ErrorReason::NotAllowed
+        );
+    }
+
+    #[test]
+    fn only_our_own_user_and_root_tell_what_lies_in_the_stores() {
+        let user = |uid| {
+            Caller::User(PeerCredentials {
+                uid,
+                gid: 7,
+                pid: None,
+            })
+        };
+        assert!(user(0).owner().is_ok());
+        assert!(user(own_user()).owner().is_ok());
+        assert_eq!(
+            refusal(user(own_user() + 1).owner()),
+            ErrorReason::NotAllowed
+        );
+        let tool = Caller::Tool(PeerAddress("127.0.0.1:9".parse().unwrap()));
+        assert_eq!(refusal(tool.owner()), ErrorReason::NotAllowed);
+    }
+
+    fn refusal<T: fmt::Debug>(result: Result<T, Status>) -> ErrorReason {
+        reason(&result.unwrap_err()).unwrap()
+    }
 
     #[test]
     fn a_crowd_of_strangers_is_hung_up_on_and_later_ones_are_heard_again() {

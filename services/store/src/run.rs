@@ -41,10 +41,10 @@ const MAX_PEER_REQUEST_BYTES: usize = 256 * 1024;
 /// Where the store is reached; all are bound already.
 #[derive(Debug, Default)]
 pub struct StoreListeners {
-    /// By peers; none: they are not served.
-    pub lan: Vec<TcpListener>,
     /// By this machine.
     pub local: Vec<LocalListener>,
+    /// By peers; none: they are not served.
+    pub lan: Vec<TcpListener>,
 }
 
 /// Why the store ended.

@@ -145,13 +145,12 @@ async fn hash(store: &Arc<Store>, id: TreeId, mut pace: Option<Pace>) -> bool {
             tracing::info!(tree = %id, "tree verified");
             true
         }
-        // The shelf said what is wrong, or the tree is gone.
-        Ok(Ok(_) | Err(ShelfError::NotHeld { .. } | ShelfError::Stopped)) => true,
         Ok(Err(error @ ShelfError::Index(_))) => {
             tracing::warn!(tree = %id, error = chain(&error), "cannot note that a tree was hashed");
             false
         }
-        Err(_) => true,
+        // The shelf said what is wrong, or the tree is gone, or it stops.
+        Ok(Ok(_) | Err(ShelfError::NotHeld { .. } | ShelfError::Stopped)) | Err(_) => true,
     }
 }
 

@@ -245,3 +245,39 @@ async fn tell(told: &Told<WatchContentResponse>, event: Event) -> Result<(), End
         .send(Ok(WatchContentResponse { event: Some(event) }))
         .await?)
 }
+
+#[cfg(test)]
+mod tests {
+    use zeroshare_api::errors::{ErrorReason, reason};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watcher_too_far_behind_is_told_so() {
+        let (told, _messages) = mpsc::channel(1);
+        let (changes, behind) = broadcast::channel(2);
+        for _ in 0..3 {
+            changes
+                .send(Arc::new(WatchPiecesResponse::default()))
+                .unwrap();
+        }
+        assert_lagged(follow(&told, behind).await);
+
+        let (told, _messages) = mpsc::channel::<Result<(), Status>>(1);
+        let (changes, mut behind) = broadcast::channel(2);
+        for number in 0..3_u8 {
+            let id = TreeId::of_manifest(zeroshare_content::Family::Sha256, &[number]);
+            changes.send(id).unwrap();
+        }
+        assert_lagged(changed(&told, &mut behind).await.map(drop));
+    }
+
+    fn assert_lagged(end: Result<(), End>) {
+        match end {
+            Err(End::Failed(status)) => {
+                assert_eq!(reason(&status), Some(ErrorReason::WatcherLagged));
+            }
+            Ok(()) | Err(End::Gone) => panic!("it was not told"),
+        }
+    }
+}

@@ -218,7 +218,9 @@ impl Offer {
         if start > list.len() {
             return Err(refused("midstates before these are missing"));
         }
-        if given.midstates.len() % DIGEST_BYTES != 0 || start + given.midstates.len() > most {
+        if !given.midstates.len().is_multiple_of(DIGEST_BYTES)
+            || start + given.midstates.len() > most
+        {
             return Err(refused("not as many bytes as the file has midstates"));
         }
         list.truncate(start);

@@ -255,8 +255,11 @@ mod tests {
     }
 
     fn check(wanted: Wanted, held: &[Range<u32>]) -> Result<Vec<Order>, Status> {
-        let layout = Layout::of_blob(BlobId::of(HashKind::Sha256, b"x"), SIZE).unwrap();
         let id = TreeId::of_manifest(Family::Sha256, b"x");
-        plan(&id, wanted, &layout, held, &LeastSent::default())
+        plan(&id, wanted, &layout(), held, &LeastSent::default())
+    }
+
+    fn layout() -> Layout {
+        Layout::of_blob(BlobId::of(HashKind::Sha256, b"x"), SIZE).unwrap()
     }
 }

@@ -66,7 +66,7 @@ impl Transfer {
         for order in &self.orders {
             match order {
                 Order::Part { piece, range } => {
-                    self.send_part(teller, &mut reader, *piece, range.clone())?
+                    self.send_part(teller, &mut reader, *piece, range.clone())?;
                 }
                 Order::Pieces(pieces) => {
                     for piece in pieces.clone() {

@@ -1,0 +1,13 @@
+//! The store service over loopback and its socket, with real trees on disk.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod bounds;
+mod fixture;
+mod holding;
+mod offering;
+mod reading;
+mod restricted;

@@ -1,0 +1,315 @@
+//! What is still being fetched is offered meanwhile.
+
+use std::fs;
+
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use zeroshare_api::errors::ErrorReason;
+use zeroshare_content::{Algorithm, TreeId};
+use zeroshare_testkit::{Offered, TestTree};
+use zeroshare_wire::convert::{ReadPieces, Span, Wanted};
+use zeroshare_wire::pb::content::v1::{PieceRange, PieceState};
+use zeroshare_wire::pb::store::v1::{
+    OfferPartialRequest, OfferPartialResponse, StatContentRequest, WatchPiecesRequest,
+};
+
+use crate::fixture::{Running, read, reason, request};
+
+struct Offering {
+    messages: mpsc::Sender<OfferPartialRequest>,
+    answers: Streaming<OfferPartialResponse>,
+}
+
+#[tokio::test]
+async fn staged_pieces_are_served_and_no_others() {
+    let running = Running::start();
+    let tree = TestTree::with_slices(3);
+    let offered = Offered::tree(&tree, Algorithm::Sha256New);
+    let id = stage(&running, &tree, "tmp-1");
+    let offering = offer(&running, first(&running, &offered, id, &[(0, 2), (3, 1)]))
+        .await
+        .unwrap();
+
+    let mut client = running.peers().await;
+    let stat = StatContentRequest {
+        content_ids: vec![id.to_string()],
+    };
+    let stats = client
+        .stat_content(stat.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .stats;
+    assert_eq!(
+        (stats[0].held_pieces, stats[0].total_pieces),
+        (3, offered.piece_count())
+    );
+    let received = read(&mut client, &pieces(id, 0..2)).await.unwrap();
+    assert_eq!(received.pieces[1].1, offered.piece(1).unwrap());
+    assert_eq!(
+        read(&mut client, &pieces(id, 3..4)).await.unwrap().pieces[0].1,
+        offered.piece(3).unwrap()
+    );
+    assert_eq!(
+        reason(read(&mut client, &pieces(id, 1..4)).await),
+        ErrorReason::PieceNotHeld
+    );
+    let wanted = Wanted::Chosen {
+        at_most: 99,
+        have: std::iter::once(0..1).collect(),
+    };
+    assert_eq!(
+        read(&mut client, &request(id, wanted))
+            .await
+            .unwrap()
+            .pieces
+            .len(),
+        2
+    );
+
+    offering.end().await;
+    assert_eq!(
+        client.stat_content(stat).await.unwrap().into_inner().stats,
+        []
+    );
+    assert_eq!(
+        reason(read(&mut client, &pieces(id, 0..1)).await),
+        ErrorReason::ContentNotFound
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_watcher_hears_of_pieces_as_they_come_and_of_an_offer_given_up() {
+    let running = Running::start();
+    let tree = TestTree::with_slices(3);
+    let offered = Offered::tree(&tree, Algorithm::Sha256New);
+    let id = stage(&running, &tree, "tmp-1");
+    let offering = offer(&running, first(&running, &offered, id, &[(0, 2)]))
+        .await
+        .unwrap();
+
+    let mut client = running.peers().await;
+    let watch = WatchPiecesRequest {
+        content_id: id.to_string(),
+    };
+    let mut watching = client.watch_pieces(watch).await.unwrap().into_inner();
+    let held = watching.message().await.unwrap().unwrap();
+    assert_eq!(
+        (held.state(), held.ranges),
+        (PieceState::Proven, vec![PieceRange { first: 0, count: 2 }])
+    );
+    assert!(watching.message().await.unwrap().unwrap().snapshot_done);
+
+    let more = OfferPartialRequest {
+        ranges: vec![PieceRange { first: 3, count: 1 }],
+        state: PieceState::Linked.into(),
+        ..OfferPartialRequest::default()
+    };
+    offering.messages.send(more).await.unwrap();
+    let change = watching.message().await.unwrap().unwrap();
+    assert_eq!(
+        (change.state(), change.ranges[0].first),
+        (PieceState::Linked, 3)
+    );
+    assert!(read(&mut client, &pieces(id, 3..4)).await.is_ok());
+
+    offering.end().await;
+    assert_eq!(
+        reason(watching.message().await),
+        ErrorReason::ContentNotFound
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_watcher_hears_the_end_when_everything_is_there() {
+    let running = Running::start();
+    let tree = TestTree::with_slices(3);
+    let offered = Offered::tree(&tree, Algorithm::Sha256New);
+    let id = stage(&running, &tree, "tmp-1");
+    let offering = offer(&running, first(&running, &offered, id, &[(0, 1)]))
+        .await
+        .unwrap();
+    let watch = WatchPiecesRequest {
+        content_id: id.to_string(),
+    };
+    let mut watching = running
+        .peers()
+        .await
+        .watch_pieces(watch)
+        .await
+        .unwrap()
+        .into_inner();
+    for _ in 0..2 {
+        watching.message().await.unwrap().unwrap();
+    }
+    let store = running.root("shared");
+    fs::rename(store.join("tmp-1"), store.join(id.to_string())).unwrap();
+    running.until_verified(&id).await;
+    drop(offering);
+    let last = watching.message().await.unwrap().unwrap();
+    assert_eq!(
+        last.ranges,
+        [PieceRange {
+            first: 0,
+            count: offered.piece_count()
+        }]
+    );
+    assert_eq!(watching.message().await.unwrap(), None);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn stated_pieces_carry_the_word_of_their_origin() {
+    let running = Running::start();
+    let tree = TestTree::small();
+    let offered = Offered::tree(&tree, Algorithm::Sha256New);
+    let id = stage(&running, &tree, "tmp-1");
+    let mut message = first(&running, &offered, id, &[(1, 1), (0, 1)]);
+    message.state = PieceState::Stated.into();
+    message.origin_peer_id = "00112233445566778899aabbccddeeff".to_owned();
+    assert_eq!(
+        reason(offer(&running, message.clone()).await),
+        ErrorReason::MalformedRequest
+    );
+    message.stated_digests = vec![vec![1; 32].into(), vec![2; 32].into()];
+    let _offering = offer(&running, message.clone()).await.unwrap();
+
+    let mut client = running.peers().await;
+    let wanted = request(id, Wanted::Spans(vec![Span::Pieces(0..2)]));
+    let received = read(&mut client, &wanted).await.unwrap();
+    let digests: Vec<u8> = received
+        .pieces
+        .iter()
+        .map(|(header, _)| header.stated_digest[0])
+        .collect();
+    assert_eq!(digests, [2, 1]);
+    let watch = WatchPiecesRequest {
+        content_id: id.to_string(),
+    };
+    let mut watching = client.watch_pieces(watch).await.unwrap().into_inner();
+    let stated = watching.message().await.unwrap().unwrap();
+    assert_eq!(stated.state(), PieceState::Stated);
+    assert_eq!(stated.origin_peer_id, message.origin_peer_id);
+    assert_eq!(stated.stated_digests, [vec![2; 32], vec![1; 32]]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_but_a_staging_directory_of_a_known_store_can_be_offered() {
+    let running = Running::start();
+    let tree = TestTree::small();
+    let offered = Offered::tree(&tree, Algorithm::Sha256New);
+    let id = stage(&running, &tree, "tmp-1");
+    let good = first(&running, &offered, id, &[(0, 1)]);
+    let other = TestTree::deep(1).tree_id(Algorithm::Sha256New);
+    let shared = running.root("shared");
+    fs::rename(shared.join("tmp-1"), shared.join("staged")).unwrap();
+    std::os::unix::fs::symlink("staged", shared.join("tmp-1")).unwrap();
+
+    let refused = async |change: &dyn Fn(&mut OfferPartialRequest)| {
+        let mut message = good.clone();
+        change(&mut message);
+        offer(&running, message).await.map(drop).unwrap_err()
+    };
+    for name in [
+        "",
+        ".",
+        "..",
+        "tmp-",
+        "tmp-1",
+        "tmp-/../staged",
+        "tmp-1/bin",
+        "staged",
+        "tmp-none",
+    ] {
+        refused(&|message| message.staging_name = name.to_owned()).await;
+    }
+    fs::remove_file(shared.join("tmp-1")).unwrap();
+    fs::rename(shared.join("staged"), shared.join("tmp-1")).unwrap();
+    let root = running.scratch.path().to_str().unwrap().to_owned();
+    for root in [
+        root,
+        "/".to_owned(),
+        String::new(),
+        format!("{}/../shared", shared.display()),
+    ] {
+        refused(&|message| message.store_root = root.clone()).await;
+    }
+    refused(&|message| message.content_id = other.to_string()).await;
+    refused(&|message| message.content_id = "x".to_owned()).await;
+    refused(&|message| message.content_size_bytes += 1).await;
+    refused(&|message| message.state = 0).await;
+    refused(&|message| message.ranges[0].count = 9).await;
+    refused(&|message| message.ranges[0].count = 0).await;
+    assert!(offer(&running, good).await.is_ok());
+    running.stop().await;
+}
+
+/// Writes a tree where a fetcher stages it.
+fn stage(running: &Running, tree: &TestTree, name: &str) -> TreeId {
+    let id = tree.tree_id(Algorithm::Sha256New);
+    let path = zeroshare_testkit::put_in_store(
+        tree,
+        &running.root("shared-staging"),
+        Algorithm::Sha256New,
+    );
+    fs::rename(path, running.root("shared").join(name)).unwrap();
+    id
+}
+
+fn first(
+    running: &Running,
+    offered: &Offered,
+    id: TreeId,
+    ranges: &[(u32, u32)],
+) -> OfferPartialRequest {
+    OfferPartialRequest {
+        content_id: id.to_string(),
+        store_root: running.root("shared").to_str().unwrap().to_owned(),
+        staging_name: "tmp-1".to_owned(),
+        content_size_bytes: offered.content_size(),
+        ranges: ranges
+            .iter()
+            .map(|(first, count)| PieceRange {
+                first: *first,
+                count: *count,
+            })
+            .collect(),
+        state: PieceState::Proven.into(),
+        ..OfferPartialRequest::default()
+    }
+}
+
+async fn offer(running: &Running, first: OfferPartialRequest) -> Result<Offering, tonic::Status> {
+    let (messages, receiver) = mpsc::channel(4);
+    messages.send(first).await.unwrap();
+    let stream = running
+        .local()
+        .offer_partial(ReceiverStream::new(receiver))
+        .await?;
+    let mut answers = stream.into_inner();
+    assert!(answers.message().await?.is_some(), "it was accepted");
+    Ok(Offering { messages, answers })
+}
+
+fn pieces(id: TreeId, range: std::ops::Range<u32>) -> ReadPieces {
+    request(id, Wanted::Spans(vec![Span::Pieces(range)]))
+}
+
+impl Offering {
+    /// Gives the offer up, and waits until the store took notice.
+    async fn end(mut self) {
+        drop(self.messages);
+        assert!(self.answers.message().await.unwrap().is_some(), "it ended");
+        assert_eq!(self.answers.message().await.unwrap(), None);
+    }
+}
+
+impl std::fmt::Debug for Offering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Offering")
+    }
+}
