@@ -69,6 +69,8 @@ pub struct Transfer {
     /// Files that look for the one provider to be read from.
     unpinned: BTreeSet<u32>,
     providers: Vec<Provider>,
+    /// Providers that may join at any moment, so that work is left for them.
+    expected: usize,
     calls: BTreeMap<CallId, OpenCall>,
     next_call: u64,
     unproven: usize,
@@ -96,6 +98,7 @@ impl Transfer {
             files: BTreeMap::new(),
             unpinned: BTreeSet::new(),
             providers: Vec::new(),
+            expected: 0,
             calls: BTreeMap::new(),
             next_call: 0,
             unproven: units.len(),
@@ -111,6 +114,11 @@ impl Transfer {
         let id = ProviderId(u32::try_from(self.providers.len()).unwrap_or(u32::MAX));
         self.providers.push(Provider::new(holding));
         id
+    }
+
+    /// Takes in how many further providers may join at any moment: work is left for them.
+    pub fn expect_providers(&mut self, count: usize) {
+        self.expected = count;
     }
 
     /// Takes in that a provider holds more than it did.

@@ -128,21 +128,25 @@ impl Transfer {
     }
 
     fn fair_share(&self) -> usize {
-        let sharers = self.live_providers().min(self.settings.active_providers);
-        if sharers <= 1 {
-            return self.settings.sole_call_units;
+        match self.sharers() {
+            0 | 1 => self.settings.sole_call_units,
+            sharers => self
+                .missing
+                .len()
+                .div_ceil(sharers * self.settings.calls_per_provider),
         }
-        self.missing
-            .len()
-            .div_ceil(sharers * self.settings.calls_per_provider)
     }
 
     fn most_units(&self) -> usize {
-        if self.live_providers() <= 1 {
-            self.settings.sole_call_units
-        } else {
-            self.settings.call_units
+        match self.sharers() {
+            0 | 1 => self.settings.sole_call_units,
+            _ => self.settings.call_units,
         }
+    }
+
+    /// How many providers share the work, or are about to.
+    fn sharers(&self) -> usize {
+        (self.live_providers() + self.expected).min(self.settings.active_providers)
     }
 
     fn may_come_from(&self, unit: UnitId, provider: ProviderId) -> bool {

@@ -37,6 +37,18 @@ fn several_providers_get_at_most_sixteen_pieces_in_a_call() {
 }
 
 #[test]
+fn work_is_left_for_those_who_are_about_to_join() {
+    let mut transfer = Transfer::new(runs(100), Settings::default());
+    transfer.add_provider(Holding::Complete);
+    transfer.expect_providers(1);
+    let sizes: Vec<usize> = calls(&mut transfer)
+        .iter()
+        .map(|call| call.units.len())
+        .collect();
+    assert_eq!(sizes, [16, 16]);
+}
+
+#[test]
 fn a_provider_is_asked_only_for_what_it_holds() {
     let mut transfer = Transfer::new(runs(10), Settings::default());
     let partial = transfer.add_provider(Holding::Partial(vec![3..5, 20..30]));

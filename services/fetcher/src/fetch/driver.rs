@@ -206,11 +206,12 @@ impl Driver {
                 Event::Dropped { provider, reason } => self.drop_peer(provider, reason),
             }
         }
-        while let Some(call) = self.machine.poll_call(Instant::now()) {
-            self.make(call);
-        }
         if self.peers.len() < MAX_PROVIDERS {
             self.connect(self.shared.config.transfer.active_providers);
+        }
+        self.machine.expect_providers(self.connecting);
+        while let Some(call) = self.machine.poll_call(Instant::now()) {
+            self.make(call);
         }
     }
 

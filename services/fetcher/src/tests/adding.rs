@@ -15,9 +15,15 @@ const ALGORITHM: Algorithm = Algorithm::Sha256New;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tree_is_added_as_it_comes() {
     for algorithm in [Algorithm::Sha256New, Algorithm::Sha1New] {
-        for tree in [TestTree::new(), TestTree::with_slices(31), TestTree::many_files(32, 500, 5000)] {
+        for tree in [
+            TestTree::new(),
+            TestTree::with_slices(31),
+            TestTree::many_files(32, 500, 5000),
+        ] {
             let machine = Machine::new();
-            let added = add(&machine, messages(&tree, algorithm, 100_000)).await.unwrap();
+            let added = add(&machine, messages(&tree, algorithm, 100_000))
+                .await
+                .unwrap();
             let id = tree.tree_id(algorithm);
             assert_eq!(added.content_id, id.to_string());
             assert!(Path::new(&added.path).starts_with(machine.store()));
@@ -30,7 +36,9 @@ async fn a_tree_is_added_as_it_comes() {
 async fn a_tree_that_is_there_needs_no_bytes() {
     let machine = Machine::new();
     let tree = TestTree::with_slices(33);
-    let first = add(&machine, messages(&tree, ALGORITHM, 1024 * 1024)).await.unwrap();
+    let first = add(&machine, messages(&tree, ALGORITHM, 1024 * 1024))
+        .await
+        .unwrap();
     let mut short = messages(&tree, ALGORITHM, 1024 * 1024);
     short.retain(|message| message.data.is_empty());
     assert_eq!(add(&machine, short).await.unwrap(), first);
@@ -46,21 +54,49 @@ async fn what_does_not_match_is_not_added() {
         change(&mut messages);
         messages
     };
-    let last = whole.len() - 1;
+    let last = whole
+        .iter()
+        .position(|message| !message.data.is_empty())
+        .unwrap();
     let cases = [
-        (changed(&|all| all[0].content_id = other.clone()), ErrorReason::DigestMismatch),
-        (changed(&|all| all[last].data = flipped(&all[last].data)), ErrorReason::DigestMismatch),
-        (changed(&|all| all.truncate(last)), ErrorReason::MalformedRequest),
-        (changed(&|all| all[last].file = 9999), ErrorReason::MalformedRequest),
-        (changed(&|all| all[last].data = vec![0; 5000].into()), ErrorReason::MalformedRequest),
-        (changed(&|all| all[last].data = all[last].data.slice(1..)), ErrorReason::MalformedRequest),
-        (changed(&|all| all[1].manifest_data = "F x\n".into()), ErrorReason::DigestMismatch),
+        (
+            changed(&|all| all[0].content_id = other.clone()),
+            ErrorReason::DigestMismatch,
+        ),
+        (
+            changed(&|all| all[last].data = flipped(&all[last].data)),
+            ErrorReason::DigestMismatch,
+        ),
+        (
+            changed(&|all| all.truncate(last)),
+            ErrorReason::MalformedRequest,
+        ),
+        (
+            changed(&|all| all[last].file = 9999),
+            ErrorReason::MalformedRequest,
+        ),
+        (
+            changed(&|all| all[last].data = vec![0; 5000].into()),
+            ErrorReason::MalformedRequest,
+        ),
+        (
+            changed(&|all| all[last].data = all[last].data.slice(1..)),
+            ErrorReason::MalformedRequest,
+        ),
+        (
+            changed(&|all| all[1].manifest_data = "F x\n".into()),
+            ErrorReason::DigestMismatch,
+        ),
         (vec![], ErrorReason::MalformedRequest),
     ];
     for (index, (messages, reason)) in cases.into_iter().enumerate() {
         let machine = Machine::new();
         let status = add(&machine, messages).await.unwrap_err();
-        assert_eq!(errors::reason(&status), Some(reason), "case {index}: {status}");
+        assert_eq!(
+            errors::reason(&status),
+            Some(reason),
+            "case {index}: {status}"
+        );
         assert_eq!(machine.shown(), Vec::<String>::new());
     }
 }
@@ -69,7 +105,11 @@ async fn add(
     machine: &Machine,
     messages: Vec<AddContentRequest>,
 ) -> Result<AddContentResponse, tonic::Status> {
-    let added = machine.client.clone().add_content(tokio_stream::iter(messages)).await;
+    let added = machine
+        .client
+        .clone()
+        .add_content(tokio_stream::iter(messages))
+        .await;
     added.map(tonic::Response::into_inner)
 }
 

@@ -49,7 +49,11 @@ async fn only_what_changed_is_fetched_of_a_new_version() {
     assert_succeeded(&machine, &new_id, &fetch);
     let progress = fetch.progress.unwrap();
     let received: u64 = progress.peers.iter().map(|peer| peer.received_bytes).sum();
-    assert!(progress.reused_bytes > 2_000_000, "{} bytes were reused", progress.reused_bytes);
+    assert!(
+        progress.reused_bytes > 2_000_000,
+        "{} bytes were reused",
+        progress.reused_bytes
+    );
     // The new file, and a few links and neighbours too near to be left out.
     assert!(received < 50_000, "{received} bytes were received");
 }
@@ -70,7 +74,11 @@ impl Source {
         }
         let mut store = Store::start(&scratch, &directory, true);
         let address = store.lan.take().unwrap();
-        Self { _scratch: scratch, store, address }
+        Self {
+            _scratch: scratch,
+            store,
+            address,
+        }
     }
 
     async fn offers(&self, id: &TreeId) {
@@ -78,7 +86,10 @@ impl Source {
     }
 
     fn wish(&self, id: &TreeId) -> StartFetchRequest {
-        StartFetchRequest { from: vec![self.address.to_string()], ..wish(id) }
+        StartFetchRequest {
+            from: vec![self.address.to_string()],
+            ..wish(id)
+        }
     }
 }
 
@@ -102,9 +113,15 @@ impl Store {
             ..StoreSettings::default()
         };
         let mut config = StoreConfig::resolve(settings, StoreSettings::default(), &common).unwrap();
-        config.roots = vec![ShelvedRoot { path: directory.to_owned(), shared: true }];
+        config.roots = vec![ShelvedRoot {
+            path: directory.to_owned(),
+            shared: true,
+        }];
         config.index = IndexPlace::Memory;
-        let address = LocalAddress::Unix { path: scratch.join("store.sock"), mode: 0o600 };
+        let address = LocalAddress::Unix {
+            path: scratch.join("store.sock"),
+            mode: 0o600,
+        };
         let local = vec![LocalListener::bind(&address).unwrap()];
         let lan: Vec<_> = is_offered.then(loopback_listener).into_iter().collect();
         let bound = lan.first().map(|listener| {
@@ -112,8 +129,15 @@ impl Store {
         });
         let lifetime = Lifetime::new();
         let listeners = StoreListeners { lan, local };
-        drop(lifetime.spawn("store", zeroshare_store::run(config, listeners, lifetime.clone())));
-        Self { endpoint: scratch.endpoint("store"), lan: bound, lifetime }
+        drop(lifetime.spawn(
+            "store",
+            zeroshare_store::run(config, listeners, lifetime.clone()),
+        ));
+        Self {
+            endpoint: scratch.endpoint("store"),
+            lan: bound,
+            lifetime,
+        }
     }
 
     /// Waits until the store counts a tree as verified.
@@ -122,7 +146,10 @@ impl Store {
         let store = zeroshare_api::clients::local_store(channel);
         let wanted = id.to_string();
         eventually("the store offers the tree", LIMIT, async || {
-            let page = store.clone().list_content(ListContentRequest::default()).await;
+            let page = store
+                .clone()
+                .list_content(ListContentRequest::default())
+                .await;
             let Ok(page) = page else { return false };
             let mut held = page.into_inner().contents.into_iter();
             held.any(|held| held.content_id == wanted && held.verify_time.is_some())

@@ -7,9 +7,7 @@ use tokio_stream::StreamExt as _;
 use tonic::Code;
 use zeroshare_api::errors::{self, ErrorReason};
 use zeroshare_content::{Algorithm, ContentId};
-use zeroshare_testkit::{
-    Fault, Method, Offered, Peer, TestTree, Which, eventually, put_in_store,
-};
+use zeroshare_testkit::{Fault, Method, Offered, Peer, TestTree, Which, eventually, put_in_store};
 use zeroshare_wire::pb::fetcher::v1::{
     CancelFetchRequest, FetchState, ListFetchesRequest, ReadManifestRequest, ReadManifestResponse,
     StartFetchRequest, WatchFetchRequest,
@@ -32,7 +30,10 @@ async fn a_tree_comes_from_one_peer() {
     assert_eq!(progress.done_files, progress.total_files);
     assert_eq!(progress.peers.len(), 1);
     assert_eq!(progress.peers[0].address, peer.address().to_string());
-    assert_eq!(progress.peers[0].received_bytes, peer.record().piece_bytes());
+    assert_eq!(
+        progress.peers[0].received_bytes,
+        peer.record().piece_bytes()
+    );
     let times = peer.record().times_sent(&ContentId::Tree(id));
     assert!(times.values().all(|times| *times == 1), "{times:?}");
 }
@@ -54,7 +55,11 @@ async fn a_small_tree_of_any_new_family_takes_one_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_tree_and_many_files_are_fetched_too() {
-    for tree in [TestTree::new(), TestTree::deep(60), TestTree::many_files(2, 3000, 3000)] {
+    for tree in [
+        TestTree::new(),
+        TestTree::deep(60),
+        TestTree::many_files(2, 3000, 3000),
+    ] {
         let machine = Machine::new();
         let peer = Peer::honest([Offered::tree(&tree, ALGORITHM)]);
         let id = tree.tree_id(ALGORITHM);
@@ -93,7 +98,11 @@ async fn without_discovery_the_reason_is_told() {
     let id = TestTree::small().tree_id(ALGORITHM);
     let fetch = machine.fetch_found(&id).await;
     assert_failed(&machine, &fetch, &[ErrorReason::NoProviders]);
-    assert!(fetch.failure_message.contains("discovery"), "{}", fetch.failure_message);
+    assert!(
+        fetch.failure_message.contains("discovery"),
+        "{}",
+        fetch.failure_message
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,9 +133,15 @@ async fn a_tree_that_is_here_and_corrupt_is_fetched_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_oldest_format_is_refused_with_its_reason() {
     let machine = Machine::new();
-    let fetch = machine.fetch_found(&TestTree::small().tree_id(Algorithm::Sha1)).await;
+    let fetch = machine
+        .fetch_found(&TestTree::small().tree_id(Algorithm::Sha1))
+        .await;
     assert_failed(&machine, &fetch, &[ErrorReason::ManifestRefused]);
-    assert!(fetch.failure_message.contains("oldest format"), "{}", fetch.failure_message);
+    assert!(
+        fetch.failure_message.contains("oldest format"),
+        "{}",
+        fetch.failure_message
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +151,13 @@ async fn too_large_a_tree_is_refused_before_its_first_byte() {
     let id = tree.tree_id(ALGORITHM);
     let peer = Peer::honest([Offered::tree(&tree, ALGORITHM)]);
     let from = vec![peer.address().to_string()];
-    let fetch = machine.fetch(StartFetchRequest { from, max_bytes: 1000, ..wish(&id) }).await;
+    let fetch = machine
+        .fetch(StartFetchRequest {
+            from,
+            max_bytes: 1000,
+            ..wish(&id)
+        })
+        .await;
     assert_failed(&machine, &fetch, &[ErrorReason::TooLarge]);
     assert_eq!(peer.record().piece_bytes(), 0);
 }
@@ -163,9 +184,17 @@ async fn a_copy_goes_where_it_was_asked_for_and_replaces_nothing() {
         ..wish(&id)
     };
     let fetch = machine.fetch(request.clone()).await;
-    assert_eq!(fetch.state(), FetchState::Succeeded, "{}", fetch.failure_message);
+    assert_eq!(
+        fetch.state(),
+        FetchState::Succeeded,
+        "{}",
+        fetch.failure_message
+    );
     assert_eq!(fetch.path, request.into_path);
-    assert_eq!(TestTree::read_from(&machine.scratch.join("copy")).total_bytes(), tree.total_bytes());
+    assert_eq!(
+        TestTree::read_from(&machine.scratch.join("copy")).total_bytes(),
+        tree.total_bytes()
+    );
     assert!(!machine.holds(&id));
     let again = machine.fetch(request).await;
     assert_failed(&machine, &again, &[ErrorReason::InUse]);
@@ -181,10 +210,23 @@ async fn a_copy_of_what_is_here_needs_nobody() {
     let peer = Peer::honest([Offered::tree(&tree, ALGORITHM)]);
     let into_path = machine.scratch.join("copy").display().to_string();
     machine.announce(&id, &[&peer]);
-    let fetch = machine.fetch(StartFetchRequest { into_path, ..wish(&id) }).await;
-    assert_eq!(fetch.state(), FetchState::Succeeded, "{}", fetch.failure_message);
+    let fetch = machine
+        .fetch(StartFetchRequest {
+            into_path,
+            ..wish(&id)
+        })
+        .await;
+    assert_eq!(
+        fetch.state(),
+        FetchState::Succeeded,
+        "{}",
+        fetch.failure_message
+    );
     let links = peer.record().piece_bytes();
-    assert!(links < 100, "only targets of symlinks are read, not {links} bytes");
+    assert!(
+        links < 100,
+        "only targets of symlinks are read, not {links} bytes"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,14 +235,25 @@ async fn two_callers_share_one_fetch_and_the_last_to_leave_ends_it() {
     let tree = TestTree::with_slices(6);
     let id = tree.tree_id(ALGORITHM);
     let offered = Offered::tree(&tree, ALGORITHM);
-    let peer = Peer::faulty([offered], [Fault::Slow(Which::All, Duration::from_millis(200))]);
+    let peer = Peer::faulty(
+        [offered],
+        [Fault::Slow(Which::All, Duration::from_millis(200))],
+    );
     machine.announce(&id, &[&peer]);
-    let by = |client: &str| StartFetchRequest { client: client.to_owned(), ..wish(&id) };
+    let by = |client: &str| StartFetchRequest {
+        client: client.to_owned(),
+        ..wish(&id)
+    };
     machine.start(by("one")).await;
     let joined = machine.start(by("two")).await;
     assert_eq!(joined.clients, 2);
     let mut client = machine.client.clone();
-    let listed = client.list_fetches(ListFetchesRequest {}).await.unwrap().into_inner().fetches;
+    let listed = client
+        .list_fetches(ListFetchesRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .fetches;
     assert_eq!(listed.len(), 1);
 
     let leave = |client: &str| CancelFetchRequest {
@@ -209,9 +262,17 @@ async fn two_callers_share_one_fetch_and_the_last_to_leave_ends_it() {
         ..CancelFetchRequest::default()
     };
     client.cancel_fetch(leave("one")).await.unwrap();
-    let left = client.list_fetches(ListFetchesRequest {}).await.unwrap().into_inner().fetches;
+    let left = client
+        .list_fetches(ListFetchesRequest {})
+        .await
+        .unwrap()
+        .into_inner()
+        .fetches;
     assert_eq!(left[0].clients, 1);
-    assert!(matches!(left[0].state(), FetchState::Locating | FetchState::Transferring));
+    assert!(matches!(
+        left[0].state(),
+        FetchState::Locating | FetchState::Transferring
+    ));
     client.cancel_fetch(leave("two")).await.unwrap();
     let end = machine.end_of(&joined).await;
     assert_eq!(end.state(), FetchState::Cancelled);
@@ -230,7 +291,10 @@ async fn a_fetch_outlives_whoever_started_it() {
     let tree = TestTree::with_slices(7);
     let id = tree.tree_id(ALGORITHM);
     let offered = Offered::tree(&tree, ALGORITHM);
-    let peer = Peer::faulty([offered], [Fault::Slow(Which::All, Duration::from_millis(20))]);
+    let peer = Peer::faulty(
+        [offered],
+        [Fault::Slow(Which::All, Duration::from_millis(20))],
+    );
     machine.announce(&id, &[&peer]);
     let mut other = zeroshare_api::clients::fetcher(zeroshare_api::connect::local_channel(
         &machine.scratch.endpoint("fetcher"),
@@ -246,16 +310,36 @@ async fn watching_shows_progress_that_never_goes_back() {
     let tree = TestTree::with_slices(8);
     let id = tree.tree_id(ALGORITHM);
     let offered = Offered::tree(&tree, ALGORITHM);
-    let peer = Peer::faulty([offered], [Fault::Slow(Which::All, Duration::from_millis(15))]);
+    let peer = Peer::faulty(
+        [offered],
+        [Fault::Slow(Which::All, Duration::from_millis(15))],
+    );
     machine.announce(&id, &[&peer]);
     machine.start(wish(&id)).await;
-    let request = WatchFetchRequest { content_id: id.to_string(), into_path: String::new() };
-    let watched = machine.client.clone().watch_fetch(request).await.unwrap().into_inner();
-    let steps: Vec<_> = watched.map(|step| step.unwrap().fetch.unwrap()).collect().await;
-    let done = steps.iter().map(|step| step.progress.as_ref().unwrap().done_bytes);
+    let request = WatchFetchRequest {
+        content_id: id.to_string(),
+        into_path: String::new(),
+    };
+    let watched = machine
+        .client
+        .clone()
+        .watch_fetch(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let steps: Vec<_> = watched
+        .map(|step| step.unwrap().fetch.unwrap())
+        .collect()
+        .await;
+    let done = steps
+        .iter()
+        .map(|step| step.progress.as_ref().unwrap().done_bytes);
     let done: Vec<u64> = done.collect();
     assert!(done.is_sorted(), "{done:?}");
-    assert!(done.iter().any(|bytes| *bytes > 0 && *bytes < *done.last().unwrap()));
+    assert!(
+        done.iter()
+            .any(|bytes| *bytes > 0 && *bytes < *done.last().unwrap())
+    );
     assert_eq!(steps.last().unwrap().state(), FetchState::Succeeded);
 }
 
@@ -271,7 +355,7 @@ async fn a_manifest_is_read_from_a_peer_with_the_targets_of_its_symlinks() {
     };
     let messages = read_manifest(&machine, request).await;
     assert_eq!(text(&messages), tree.manifest_text(ALGORITHM));
-    assert_eq!(messages[0].link_targets, ["hello".as_bytes(), b"share/doc"]);
+    assert_eq!(messages[0].link_targets, ["share/doc".as_bytes(), b"hello"]);
     assert_eq!(messages[0].path, "");
     assert_eq!(machine.shown(), Vec::<String>::new());
     assert_eq!(peer.record().count(Method::ReadPieces), 2);
@@ -299,24 +383,56 @@ async fn requests_that_make_no_sense_are_refused() {
     let id = TestTree::small().tree_id(ALGORITHM);
     let wishes = [
         StartFetchRequest::default(),
-        StartFetchRequest { content_ids: vec!["sha256new_x".to_owned()], ..wish(&id) },
-        StartFetchRequest { content_ids: vec![format!("blob:sha256:{}", "0".repeat(64))], ..wish(&id) },
-        StartFetchRequest { from: vec!["no host".to_owned()], ..wish(&id) },
-        StartFetchRequest { into_path: "relative".to_owned(), ..wish(&id) },
-        StartFetchRequest { content_ids: vec![id.to_string(); 9], ..wish(&id) },
+        StartFetchRequest {
+            content_ids: vec!["sha256new_x".to_owned()],
+            ..wish(&id)
+        },
+        StartFetchRequest {
+            content_ids: vec![format!("blob:sha256:{}", "0".repeat(64))],
+            ..wish(&id)
+        },
+        StartFetchRequest {
+            from: vec!["no host".to_owned()],
+            ..wish(&id)
+        },
+        StartFetchRequest {
+            into_path: "relative".to_owned(),
+            ..wish(&id)
+        },
+        StartFetchRequest {
+            content_ids: vec![id.to_string(); 9],
+            ..wish(&id)
+        },
     ];
     for request in wishes {
-        let status = machine.client.clone().start_fetch(request).await.unwrap_err();
+        let status = machine
+            .client
+            .clone()
+            .start_fetch(request)
+            .await
+            .unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(errors::reason(&status), Some(ErrorReason::MalformedRequest));
     }
 }
 
-async fn read_manifest(machine: &Machine, request: ReadManifestRequest) -> Vec<ReadManifestResponse> {
-    let stream = machine.client.clone().read_manifest(request).await.unwrap().into_inner();
+async fn read_manifest(
+    machine: &Machine,
+    request: ReadManifestRequest,
+) -> Vec<ReadManifestResponse> {
+    let stream = machine
+        .client
+        .clone()
+        .read_manifest(request)
+        .await
+        .unwrap()
+        .into_inner();
     stream.map(Result::unwrap).collect().await
 }
 
 fn text(messages: &[ReadManifestResponse]) -> Vec<u8> {
-    messages.iter().flat_map(|message| message.data.to_vec()).collect()
+    messages
+        .iter()
+        .flat_map(|message| message.data.to_vec())
+        .collect()
 }

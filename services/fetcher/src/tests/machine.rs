@@ -15,9 +15,7 @@ use zeroshare_content::{ContentId, TreeId};
 use zeroshare_shelf::{RootKind, StoreRoot, verify_tree};
 use zeroshare_testkit::{FakeDiscovery, Peer, Scratch, announced};
 use zeroshare_transfer::PaceRule;
-use zeroshare_wire::pb::fetcher::v1::{
-    Fetch, FetchState, StartFetchRequest, WatchFetchRequest,
-};
+use zeroshare_wire::pb::fetcher::v1::{Fetch, FetchState, StartFetchRequest, WatchFetchRequest};
 
 use crate::{FetcherConfig, FetcherListeners, FetcherSettings, run};
 
@@ -43,13 +41,22 @@ impl Machine {
         let discovery = FakeDiscovery::serve(&scratch.join("discovery.sock"));
         let mut config = config(&scratch);
         change(&mut config);
-        let address = LocalAddress::Unix { path: scratch.join("fetcher.sock"), mode: 0o600 };
-        let listeners =
-            FetcherListeners { local: vec![LocalListener::bind(&address).unwrap()] };
+        let address = LocalAddress::Unix {
+            path: scratch.join("fetcher.sock"),
+            mode: 0o600,
+        };
+        let listeners = FetcherListeners {
+            local: vec![LocalListener::bind(&address).unwrap()],
+        };
         let lifetime = Lifetime::new();
         drop(lifetime.spawn("fetcher", run(config, listeners, lifetime.clone())));
         let client = clients::fetcher(local_channel(&scratch.endpoint("fetcher")));
-        Self { scratch, discovery, client, lifetime }
+        Self {
+            scratch,
+            discovery,
+            client,
+            lifetime,
+        }
     }
 
     /// The store that trees are added to.
@@ -59,14 +66,18 @@ impl Machine {
 
     pub(super) fn announce(&self, id: &TreeId, peers: &[&Peer]) {
         for peer in peers {
-            self.discovery.announce(announced(&ContentId::Tree(*id), peer.address()));
+            self.discovery
+                .announce(announced(&ContentId::Tree(*id), peer.address()));
         }
     }
 
     /// Fetches from these peers only.
     pub(super) async fn fetch_from(&self, id: &TreeId, peers: &[&Peer]) -> Fetch {
         self.fetch(StartFetchRequest {
-            from: peers.iter().map(|peer| peer.address().to_string()).collect(),
+            from: peers
+                .iter()
+                .map(|peer| peer.address().to_string())
+                .collect(),
             ..wish(id)
         })
         .await
@@ -93,14 +104,25 @@ impl Machine {
             content_id: fetch.content_id.clone(),
             into_path: fetch.into_path.clone(),
         };
-        let watched = self.client.clone().watch_fetch(request).await.unwrap().into_inner();
-        let all = tokio::time::timeout(LIMIT, watched.collect::<Vec<_>>()).await.unwrap();
+        let watched = self
+            .client
+            .clone()
+            .watch_fetch(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let all = tokio::time::timeout(LIMIT, watched.collect::<Vec<_>>())
+            .await
+            .unwrap();
         all.last().unwrap().clone().unwrap().fetch.unwrap()
     }
 
     /// Whether the store shows the tree, which then must verify.
     pub(super) fn holds(&self, id: &TreeId) -> bool {
-        let found = id.directory_names().iter().any(|name| self.store().join(name).exists());
+        let found = id
+            .directory_names()
+            .iter()
+            .any(|name| self.store().join(name).exists());
         if found {
             verify_tree(&self.store(), id, &mut |_| ()).unwrap();
         }
@@ -109,9 +131,13 @@ impl Machine {
 
     /// Names in the store that are neither staging nor quarantine.
     pub(super) fn shown(&self) -> Vec<String> {
-        let Ok(entries) = std::fs::read_dir(self.store()) else { return Vec::new() };
+        let Ok(entries) = std::fs::read_dir(self.store()) else {
+            return Vec::new();
+        };
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| !name.starts_with("tmp-") && !name.starts_with('.')).collect()
+        names
+            .filter(|name| !name.starts_with("tmp-") && !name.starts_with('.'))
+            .collect()
     }
 }
 
@@ -123,11 +149,19 @@ impl Drop for Machine {
 
 /// What asks for a tree and nothing else.
 pub(super) fn wish(id: &TreeId) -> StartFetchRequest {
-    StartFetchRequest { content_ids: vec![id.to_string()], ..StartFetchRequest::default() }
+    StartFetchRequest {
+        content_ids: vec![id.to_string()],
+        ..StartFetchRequest::default()
+    }
 }
 
 pub(super) fn assert_succeeded(machine: &Machine, id: &TreeId, fetch: &Fetch) {
-    assert_eq!(fetch.state(), FetchState::Succeeded, "{}", fetch.failure_message);
+    assert_eq!(
+        fetch.state(),
+        FetchState::Succeeded,
+        "{}",
+        fetch.failure_message
+    );
     assert!(Path::new(&fetch.path).starts_with(machine.store()));
     assert!(machine.holds(id));
 }
@@ -148,7 +182,10 @@ pub(super) fn config(scratch: &Scratch) -> FetcherConfig {
     let common = CommonConfig::resolve(common, CommonSettings::default(), &Env::default()).unwrap();
     let none = FetcherSettings::default;
     let mut config = FetcherConfig::resolve(none(), none(), &common).unwrap();
-    config.roots = vec![StoreRoot { path: scratch.join("store"), kind: RootKind::User }];
+    config.roots = vec![StoreRoot {
+        path: scratch.join("store"),
+        kind: RootKind::User,
+    }];
     config.is_machine = false;
     config.no_sync = true;
     config.locate_timeout = Duration::from_millis(300);
