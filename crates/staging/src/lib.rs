@@ -26,12 +26,14 @@ mod plan;
 mod process;
 mod put;
 mod quarantine;
+mod record;
 mod resume;
 mod sliced;
 mod slices;
 mod space;
 mod staged;
 mod stamp;
+mod survey;
 mod sweep;
 mod sync;
 

@@ -1,6 +1,7 @@
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use zeroshare_content::{BlobId, Entry, Item, Layout, LayoutError, Line, Manifest};
+use zeroshare_content::{BlobId, Entry, Item, ItemKind, Layout, LayoutError, Line, Manifest};
 
 /// An item of no line: entries of no bytes, and directories.
 const NO_ITEM: u32 = u32::MAX;
@@ -17,6 +18,8 @@ pub(crate) struct Plan {
     item_of_line: Vec<u32>,
     /// Items and lines for those that do not stand in the layout, in this order.
     further_lines: Vec<(u32, u32)>,
+    /// For each link's target that is also the contents of files, the first such line.
+    files_of_links: BTreeMap<u32, u32>,
 }
 
 /// A directory of the tree.
@@ -36,6 +39,7 @@ impl Plan {
         let mut by_parent: Vec<u32> = (1..).take(directories.len().saturating_sub(1)).collect();
         by_parent.sort_by_key(|directory| directories[*directory as usize].parent);
         let (item_of_line, further_lines) = place_items(manifest.lines(), layout.items());
+        let files_of_links = files_of_links(manifest.lines(), layout.items(), &item_of_line);
         Ok(Self {
             manifest,
             layout,
@@ -43,6 +47,7 @@ impl Plan {
             by_parent,
             item_of_line,
             further_lines,
+            files_of_links,
         })
     }
 
@@ -76,8 +81,12 @@ impl Plan {
 
     /// The first line at which an item stands as a file: where its slices are written.
     pub(crate) fn file_line(&self, item: u32) -> Option<(u32, &Line)> {
-        self.lines_of_item(item)
-            .find(|(_, line)| matches!(line.entry, Entry::File { .. }))
+        let found = self.item(item)?;
+        let line = match found.kind {
+            ItemKind::File => found.line,
+            ItemKind::Link => self.files_of_links.get(&item).copied()?,
+        };
+        Some((line, self.line(line)?))
     }
 
     pub(crate) fn directories(&self) -> impl DoubleEndedIterator<Item = (u32, &Directory)> {
@@ -194,4 +203,17 @@ fn place_items(lines: &[Line], items: &[Item]) -> (Vec<u32>, Vec<(u32, u32)>) {
         .collect();
     further.sort_unstable();
     (item_of_line, further)
+}
+
+fn files_of_links(lines: &[Line], items: &[Item], item_of_line: &[u32]) -> BTreeMap<u32, u32> {
+    let mut files = BTreeMap::new();
+    for ((number, line), item) in (0..).zip(lines).zip(item_of_line) {
+        let is_link = |item: &Item| item.kind == ItemKind::Link;
+        if matches!(line.entry, Entry::File { .. })
+            && items.get(*item as usize).is_some_and(is_link)
+        {
+            files.entry(*item).or_insert(number);
+        }
+    }
+    files
 }

@@ -51,7 +51,7 @@ impl Staged {
         Ok(())
     }
 
-    /// Writes an item to all its lines but those at which it stands already; all or none.
+    /// Writes an item to all its lines but those at which it stands already, in ascending order; all or none.
     pub(crate) fn place(
         &self,
         item: u32,
@@ -64,7 +64,7 @@ impl Staged {
         });
         let mut placed = Vec::new();
         for (number, line) in self.plan.lines_of_item(item) {
-            if standing.contains(&number) {
+            if standing.binary_search(&number).is_ok() {
                 continue;
             }
             match self.place_line((number, line), bytes, &mut linkable) {

@@ -1,14 +1,14 @@
-//! Looks through what an earlier run left, and makes what every tree starts with.
+//! Goes on with what an earlier run left, and makes what every tree starts with.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use rustix::fs::{FileType, Mode, Stat};
+use rustix::fs::Mode;
 use rustix::io::Errno;
-use zeroshare_content::{BlobId, Entry, Line};
+use zeroshare_content::Entry;
 
 use crate::beneath::{self, Access};
 use crate::extents::Extents;
@@ -16,30 +16,13 @@ use crate::hashing::hash_file;
 use crate::listing::MANIFEST_NAME;
 use crate::lock::locked;
 use crate::place::PlaceKind;
-use crate::plan::Directory;
 use crate::put::{Bytes, finish_file, proven_mode};
 use crate::space::{self, Need};
-use crate::stamp::{allocated, size};
+use crate::survey::Survey;
 use crate::{PutError, StageError, Staged, Step};
 
 /// How many threads hash what was left, at most.
 const MAX_HASHERS: usize = 8;
-
-/// What an earlier run left.
-#[derive(Debug, Default)]
-struct Survey {
-    /// Whether what it recorded can be believed: the machine was not started anew.
-    trusted: bool,
-    recorded: BTreeMap<u32, Extents>,
-    directories: Vec<bool>,
-    /// The lines whose entries are complete.
-    complete: Vec<bool>,
-    /// The lines of files that are long enough, but must be hashed.
-    doubtful: Vec<u32>,
-    /// Items that are there in part.
-    partial: BTreeMap<u32, Extents>,
-    present: Need,
-}
 
 impl Staged {
     /// Brings the staging directory to where items can be put into it.
@@ -69,6 +52,8 @@ impl Staged {
         }
         self.hash_doubtful(&mut survey).map_err(resume_error)?;
         self.take_over(&survey).map_err(resume_error)?;
+        // From now on what is here can be believed.
+        self.checkpoint()?;
         self.reached(Step::Surveyed);
         self.make_directories(&survey).map_err(prepare_error)?;
         self.make_empty_files(&survey).map_err(prepare_error)?;
@@ -119,141 +104,31 @@ impl Staged {
         }
     }
 
-    fn survey(&self, survey: &mut Survey) -> Result<(), PutError> {
-        for (number, directory) in self.plan.directories() {
-            let path = self.plan.directory_path(number);
-            let io = |error| PutError::io(self.path_below(path), error);
-            let opened = match beneath::open_directory(&self.dir, path) {
-                Ok(opened) => opened,
-                // It was not made yet, or something else had its name and is gone.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(io(error)),
-            };
-            beneath::set_mode(&opened, 0o700).map_err(io)?;
-            survey.present.entries += 1;
-            if let Some(found) = survey.directories.get_mut(number as usize) {
-                *found = true;
-            }
-            self.survey_directory((number, directory), &opened, survey)?;
-        }
-        Ok(())
-    }
-
-    /// Looks at each entry of a directory, and removes what is not of this tree.
-    fn survey_directory(
-        &self,
-        (number, directory): (u32, &Directory),
-        opened: &OwnedFd,
-        survey: &mut Survey,
-    ) -> Result<(), PutError> {
-        let mut leaves: Vec<(u32, &Line)> = self.plan.leaves(directory).collect();
-        leaves.sort_unstable_by_key(|(_, line)| line.path.name());
-        let mut inner: Vec<&[u8]> = self
-            .plan
-            .subdirectories(number)
-            .map(|line| line.path.name())
-            .collect();
-        inner.sort_unstable();
-        let here = self.plan.directory_path(number);
-        let io = |error| PutError::io(self.path_below(here), error);
-        for name in beneath::names(opened).map_err(io)? {
-            let name = name.as_slice();
-            let stat = beneath::stat(opened, name).map_err(io)?;
-            let is_directory = beneath::file_type(&stat) == FileType::Directory;
-            let leaf = leaves.binary_search_by_key(&name, |(_, line)| line.path.name());
-            let stays = match leaf {
-                Ok(at) if !is_directory => {
-                    let (line_number, line) = leaves[at];
-                    self.survey_leaf((line_number, line), opened, &stat, survey)
-                }
-                _ => is_directory && inner.binary_search(&name).is_ok(),
-            };
-            if !stays {
-                beneath::remove(opened, name).map_err(io)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Decides what a file or symlink of the tree is worth; `false`: nothing.
-    fn survey_leaf(
-        &self,
-        (number, line): (u32, &Line),
-        dir: &OwnedFd,
-        stat: &Stat,
-        survey: &mut Survey,
-    ) -> bool {
-        let (found_type, found_size) = (beneath::file_type(stat), size(stat));
-        let (complete, stays) = match line.entry {
-            Entry::Directory => (false, false),
-            Entry::Symlink { blob, target_len } => {
-                let whole = found_type == FileType::Symlink
-                    && found_size == target_len
-                    && has_target(dir, line.path.name(), &blob);
-                (whole, whole)
-            }
-            Entry::File { .. } if found_type != FileType::RegularFile => (false, false),
-            // The journal speaks of sizes that fit only.
-            Entry::File { size, .. } if found_size != size => (false, false),
-            Entry::File { size: 0, .. } => (true, true),
-            Entry::File { .. }
-                if survey.trusted && beneath::mode(stat) == proven_mode(&line.entry) =>
-            {
-                (true, true)
-            }
-            Entry::File { .. } => {
-                self.survey_unproven(number, survey);
-                (false, true)
-            }
-        };
-        if let Some(found) = survey.complete.get_mut(number as usize) {
-            *found = complete;
-        }
-        if stays {
-            survey.present.entries += 1;
-            survey.present.bytes += allocated(stat);
-        }
-        stays
-    }
-
-    fn survey_unproven(&self, number: u32, survey: &mut Survey) {
-        let item = self.plan.item_of_line(number);
-        let item = item.filter(|item| {
-            let first = self.plan.file_line(*item);
-            first.is_some_and(|(first, _)| first == number)
-        });
-        let recorded = item.and_then(|item| {
-            let extents = survey.recorded.remove(&item)?;
-            let whole = self.plan.item(item)?.size;
-            (extents.end() <= whole).then_some((item, extents))
-        });
-        match recorded {
-            Some((item, extents)) => {
-                survey.partial.insert(item, extents);
-            }
-            None => survey.doubtful.push(number),
-        }
-    }
-
     /// Hashes, on several threads, what may be complete but is not known to be; what is not is removed.
     fn hash_doubtful(&self, survey: &mut Survey) -> Result<(), PutError> {
-        let doubtful = std::mem::take(&mut survey.doubtful);
+        let mut doubtful = std::mem::take(&mut survey.doubtful);
+        doubtful.sort_unstable();
+        // Hard links of one file are hashed once.
+        let entry = |line: u32| self.plan.line(line).map(|line| line.entry);
+        let files: Vec<&[(u64, u32)]> = doubtful
+            .chunk_by(|a, b| a.0 == b.0 && entry(a.1) == entry(b.1))
+            .collect();
         let next = AtomicUsize::new(0);
         let outcome: Mutex<Result<Vec<u32>, PutError>> = Mutex::new(Ok(Vec::new()));
         let hash_some = || {
-            while let Some(number) = doubtful.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let proven = self.hash_line(*number);
+            while let Some(links) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let lines = links.iter().map(|(_, line)| *line);
+                let proven = self.hash_links(lines);
                 let mut outcome = locked(&outcome);
                 match (outcome.as_mut(), proven) {
-                    (Ok(proven_lines), Ok(true)) => proven_lines.push(*number),
-                    (Ok(_), Ok(false)) => {}
+                    (Ok(all), Ok(proven)) => all.extend(proven),
                     (Ok(_), Err(error)) => *outcome = Err(error),
                     (Err(_), _) => return,
                 }
             }
         };
         let threads = thread::available_parallelism().map_or(1, usize::from);
-        let threads = threads.min(MAX_HASHERS).min(doubtful.len());
+        let threads = threads.min(MAX_HASHERS).min(files.len());
         thread::scope(|scope| {
             for _ in 1..threads {
                 scope.spawn(hash_some);
@@ -271,6 +146,18 @@ impl Staged {
         Ok(())
     }
 
+    /// Says which of the lines of one file are proven: all or none.
+    fn hash_links(&self, lines: impl Iterator<Item = u32> + Clone) -> Result<Vec<u32>, PutError> {
+        let Some(first) = lines.clone().next() else {
+            return Ok(Vec::new());
+        };
+        if self.hash_line(first)? {
+            return Ok(lines.collect());
+        }
+        lines.for_each(|line| self.unlink(line));
+        Ok(Vec::new())
+    }
+
     fn hash_line(&self, number: u32) -> Result<bool, PutError> {
         let Some(line) = self.plan.line(number) else {
             return Ok(false);
@@ -286,26 +173,21 @@ impl Staged {
                 .map(|()| true)
                 .map_err(|error| self.fault(line, error)),
             // What cannot be read is worth as little as what is wrong.
-            Ok(_) | Err(_) => {
-                self.unlink(number);
-                Ok(false)
-            }
+            Ok(_) | Err(_) => Ok(false),
         }
     }
 
     /// Lets count what was found: items at all their lines, and parts.
     fn take_over(&self, survey: &Survey) -> Result<(), PutError> {
-        for (number, line) in self.plan.lines() {
-            let is_complete = survey.complete.get(number as usize) == Some(&true);
-            if is_complete && matches!(line.entry, Entry::File { .. }) {
-                self.restore_mtime(number, line)?;
-            }
+        for number in &survey.untimed {
+            self.restore_time(*number)?;
         }
         let items = self.plan.layout.items().len();
         for item in (0_u32..).take(items) {
             let lines = self.plan.lines_of_item(item).map(|(line, _)| line);
-            let (standing, missing): (Vec<u32>, Vec<u32>) =
-                lines.partition(|line| survey.complete.get(*line as usize) == Some(&true));
+            let (mut standing, missing): (Vec<u32>, Vec<u32>) =
+                lines.partition(|line| survey.is_complete(*line));
+            standing.sort_unstable();
             let Some(first) = standing.first().copied() else {
                 continue;
             };
@@ -337,21 +219,14 @@ impl Staged {
         Ok(())
     }
 
-    /// A run that was killed between the two may have set the mode alone.
-    fn restore_mtime(&self, number: u32, line: &Line) -> Result<(), PutError> {
-        let Entry::File { mtime, .. } = line.entry else {
+    fn restore_time(&self, number: u32) -> Result<(), PutError> {
+        let Some(line) = self.plan.line(number) else {
             return Ok(());
         };
         let dir = self.directory(self.plan.directory_of(number))?;
-        let name = line.path.name();
-        let io = |error| self.fault(line, error);
-        let stat = beneath::stat(&dir, name).map_err(io)?;
-        let wants_mode = beneath::mode(&stat) != proven_mode(&line.entry);
-        if !wants_mode && (stat.st_mtime, stat.st_mtime_nsec) == (mtime, 0) {
-            return Ok(());
-        }
-        let (file, _) = beneath::open_file(&dir, name, Access::Read).map_err(io)?;
-        finish_file(&file, line, wants_mode).map_err(io)
+        beneath::open_file(&dir, line.path.name(), Access::Read)
+            .and_then(|(file, _)| finish_file(&file, line, true))
+            .map_err(|error| self.fault(line, error))
     }
 
     fn make_directories(&self, survey: &Survey) -> Result<(), PutError> {
@@ -379,7 +254,7 @@ impl Staged {
             let Entry::File { size: 0, .. } = line.entry else {
                 continue;
             };
-            if survey.complete.get(number as usize) == Some(&true) {
+            if survey.is_complete(number) {
                 continue;
             }
             let dir = self.directory(self.plan.directory_of(number))?;
@@ -402,11 +277,6 @@ impl Staged {
         beneath::write_at(&file, self.plan.manifest.text(), 0).map_err(io)?;
         beneath::set_mode(&file, 0o444).map_err(io)
     }
-}
-
-fn has_target(dir: &OwnedFd, name: &[u8], blob: &BlobId) -> bool {
-    let target = beneath::read_link(dir, name);
-    target.is_ok_and(|target| BlobId::of(blob.kind(), &target) == *blob)
 }
 
 fn resume_error(error: PutError) -> StageError {

@@ -12,11 +12,11 @@ use zeroshare_content::{Item, ItemKind};
 
 use crate::beneath::{self, Access};
 use crate::hashing::read_parts;
-use crate::journal::{Change, Journal};
+use crate::journal::Change;
 use crate::lock::locked;
 use crate::put::{Bytes, finish_file};
 use crate::slices::{Data, Prefix, Sliced};
-use crate::{PutError, SourceId, StageError, Staged, Step};
+use crate::{PutError, SourceId, Staged, Step};
 
 /// So many bytes of one file are written before the disk is told to start with them.
 const WRITE_BACK_BYTES: u64 = 16 * 1024 * 1024;
@@ -58,8 +58,7 @@ impl Staged {
         if let Ok(mut prefix) = sliced.prefix.try_lock() {
             hash_ahead(&wanted, (&sliced, &mut prefix), &file, (offset, bytes));
         }
-        let grown = locked(&self.journal).has_grown();
-        if grown {
+        if self.journal_has_grown() {
             self.compact()
                 .map_err(|error| PutError::io(&self.path, error))?;
         }
@@ -88,18 +87,14 @@ impl Staged {
             data.unflushed = 0;
             start_write_back(file);
         }
-        locked(&self.journal)
-            .append(Change::Written, item, range)
-            .map_err(fault)?;
+        self.record(Change::Written, item, range)?;
         Ok(true)
     }
 
     fn forget_part(&self, item: u32, range: &Range<u64>, data: &mut Data) -> Result<(), PutError> {
         data.version += 1;
         data.extents.remove(range.clone());
-        locked(&self.journal)
-            .append(Change::Dropped, item, range)
-            .map_err(|error| self.file_fault(item, error))
+        self.record(Change::Dropped, item, range)
     }
 
     /// Proves a file all parts of which are there, and puts it at every line that has it.
@@ -219,27 +214,6 @@ impl Staged {
             return Ok(());
         }
         self.forget_part(item, &range, &mut data)
-    }
-
-    /// Writes anew, and as short as can be, what is remembered beside the staging directory.
-    ///
-    /// Every part is remembered as soon as it is written, so that nothing is lost without this.
-    pub fn checkpoint(&self) -> Result<(), StageError> {
-        self.compact()
-            .map_err(|error| StageError::io(&self.path, error))
-    }
-
-    fn compact(&self) -> io::Result<()> {
-        let items = self.slices.all();
-        let data: Vec<_> = items
-            .iter()
-            .map(|(item, sliced)| (*item, locked(&sliced.data)))
-            .collect();
-        let held = data.iter().map(|(item, data)| (*item, &data.extents));
-        let name = self.place.journal_name();
-        let mut journal = locked(&self.journal);
-        *journal = Journal::create(&self.place.parent, &name, &self.owner, held)?;
-        Ok(())
     }
 
     /// The file that an item's parts are written to, opened, and made if it is not there.

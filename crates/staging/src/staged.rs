@@ -45,7 +45,8 @@ pub struct Staged {
     /// Whether the process's mask takes bits from the modes that new files and directories get here.
     pub(crate) masked: bool,
     pub(crate) slices: Slices,
-    pub(crate) journal: Mutex<Journal>,
+    /// `None` until all that an earlier run left was looked at: a journal says that it can be believed.
+    pub(crate) journal: Mutex<Option<Journal>>,
     proven: Box<[AtomicBool]>,
     midstates: Mutex<BTreeMap<u32, Midstates>>,
     open: Mutex<VecDeque<(u32, Arc<OwnedFd>)>>,
@@ -88,10 +89,6 @@ impl Staged {
             .resumed
             .then(|| journal::read(&place.parent, &journal_name, &owner))
             .flatten();
-        let held = recorded.iter().flatten();
-        let held = held.map(|(item, extents)| (*item, extents));
-        let journal = Journal::create(&place.parent, &journal_name, &owner, held)
-            .map_err(|error| StageError::io(&path, error))?;
         let items = plan.layout.items().len();
         let staged = Self {
             target_path: place.target_path(),
@@ -105,7 +102,7 @@ impl Staged {
             owner,
             masked: process::umask().is_none_or(|umask| umask & 0o755 != 0),
             slices: Slices::default(),
-            journal: Mutex::new(journal),
+            journal: Mutex::default(),
             proven: (0..items).map(|_| AtomicBool::new(false)).collect(),
             midstates: Mutex::default(),
             open: Mutex::default(),

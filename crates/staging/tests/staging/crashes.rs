@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustix::process::{Signal, getpid, kill_process};
 use zeroshare_staging::{Durability, Observer, StageError, StageOptions, Staged, Step};
 
-use crate::support::{LARGE, Store, Tree, corrupt, make_writable, noise, sample, tree};
+use crate::support::{
+    LARGE, Store, Tree, corrupt, forget_the_boot, journal_of, make_writable, noise, sample, tree,
+};
 
 const STORE: &str = "ZEROSHARE_STAGING_TEST_STORE";
 const KILL_AT: &str = "ZEROSHARE_STAGING_TEST_KILL_AT";
@@ -177,4 +179,28 @@ fn a_process_that_died_holds_no_lock() {
     assert!(matches!(second, Err(StageError::AlreadyLocked { .. })));
     drop(staged);
     store.begin(&sample());
+}
+
+#[test]
+fn killed_while_it_hashes_after_a_new_start_of_the_machine_it_believes_nothing() {
+    let tree = victim();
+    for kill_at in 0..12 {
+        let store = Store::new();
+        let staged = store.begin(&tree);
+        tree.put_missing(&staged);
+        let journal = journal_of(&store, &staged);
+        let dir = staged.dir().to_owned();
+        drop(staged);
+        corrupt(&dir.join("large"));
+        corrupt(&dir.join("d/small program"));
+        forget_the_boot(&journal);
+        run_child(store.path(), kill_at, "022");
+        let place = tree.place_in(store.path());
+        if !place.exists() {
+            let staged = store.begin(&tree);
+            tree.put_missing(&staged);
+            staged.commit(Durability::Unsynced).unwrap();
+        }
+        tree.assert_stored(&place);
+    }
 }

@@ -1,23 +1,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 
 use zeroshare_staging::{Durability, Staged};
 
-use crate::support::{LARGE, SOURCE, Store, Tree, corrupt, noise, sample, tree};
-
-fn journal_of(store: &Store, staged: &Staged) -> PathBuf {
-    store
-        .path()
-        .join(format!("{}.state", staged.name().display()))
-}
-
-/// What a machine that was started anew finds.
-fn forget_the_boot(journal: &PathBuf) {
-    let mut bytes = fs::read(journal).unwrap();
-    bytes[25] ^= 1;
-    fs::write(journal, bytes).unwrap();
-}
+use crate::support::{
+    LARGE, SOURCE, Store, Tree, corrupt, forget_the_boot, journal_of, noise, sample, tree,
+};
 
 #[test]
 fn what_was_put_is_there_for_the_next_run() {
@@ -210,6 +198,56 @@ fn a_commit_that_died_before_the_rename_is_resumed() {
         }
     }
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o555)).unwrap();
+    let staged = store.begin(&tree);
+    assert!(staged.is_complete());
+    tree.assert_stored(&staged.commit(Durability::Unsynced).unwrap().path);
+}
+
+#[test]
+fn what_was_recorded_of_a_file_that_is_gone_is_forgotten_for_good() {
+    let store = Store::new();
+    let tree = tree().file("large", noise(1, LARGE)).build();
+    let staged = store.begin(&tree);
+    staged
+        .put_slice(0, 0, &noise(1, LARGE)[..131_072], SOURCE)
+        .unwrap();
+    fs::remove_file(staged.dir().join("large")).unwrap();
+    drop(staged);
+    let staged = store.begin(&tree);
+    assert!(staged.held_pieces().is_empty());
+    staged
+        .put_slice(0, 262_144, &noise(1, LARGE)[262_144..], SOURCE)
+        .unwrap();
+    drop(staged);
+    assert_eq!(store.begin(&tree).held_pieces(), [2..3]);
+}
+
+#[test]
+fn one_content_at_many_lines_is_resumed_at_all_of_them() {
+    let store = Store::new();
+    let mut builder = tree().link("0", "same").file("1", "same");
+    for number in 0..500 {
+        builder = builder
+            .entry(format!("f{number}"), "same", false, number % 3)
+            .link(format!("l{number}"), "same");
+    }
+    let tree = builder.build();
+    let staged = store.begin(&tree);
+    staged.put_item(0, b"same").unwrap();
+    let (dir, journal) = (staged.dir().to_owned(), journal_of(&store, &staged));
+    drop(staged);
+    // As if it had died in the middle, once under this boot and once under another.
+    for number in (0..500).step_by(7) {
+        fs::remove_file(dir.join(format!("f{number}"))).unwrap();
+        fs::remove_file(dir.join(format!("l{}", number / 2))).unwrap();
+    }
+    let staged = store.begin(&tree);
+    assert!(staged.is_complete());
+    drop(staged);
+    for number in (0..500).step_by(5) {
+        fs::remove_file(dir.join(format!("f{number}"))).unwrap();
+    }
+    forget_the_boot(&journal);
     let staged = store.begin(&tree);
     assert!(staged.is_complete());
     tree.assert_stored(&staged.commit(Durability::Unsynced).unwrap().path);

@@ -365,3 +365,17 @@ pub(crate) fn corrupt(path: &Path) {
     file.set_modified(before.modified().unwrap()).unwrap();
     fs::set_permissions(path, before.permissions()).unwrap();
 }
+
+/// Where is remembered what is staged.
+pub(crate) fn journal_of(store: &Store, staged: &Staged) -> PathBuf {
+    store
+        .path()
+        .join(format!("{}.state", staged.name().display()))
+}
+
+/// What a machine that was started anew finds.
+pub(crate) fn forget_the_boot(journal: &Path) {
+    let mut bytes = fs::read(journal).unwrap();
+    bytes[25] ^= 1;
+    fs::write(journal, bytes).unwrap();
+}
