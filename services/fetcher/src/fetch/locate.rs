@@ -61,7 +61,8 @@ impl Locator {
             found: found_in,
         };
         let span = info_span!("locate", hosts = seeker.search.from.len());
-        drop(tasks.spawn("locate", seeker.run(again_out).instrument(span)));
+        let run = seeker.run(again_out, tasks.stopping());
+        drop(tasks.spawn("locate", run.instrument(span)));
         Self {
             found,
             again,
@@ -96,8 +97,7 @@ struct Seeker {
 }
 
 impl Seeker {
-    async fn run(self, mut again: mpsc::Receiver<()>) {
-        let stopping = self.shared.lifetime.stopping();
+    async fn run(self, mut again: mpsc::Receiver<()>, stopping: impl Future<Output = ()>) {
         tokio::select! {
             () = self.rounds(&mut again) => {}
             () = self.found.closed() => {}
