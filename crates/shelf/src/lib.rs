@@ -32,7 +32,7 @@ pub use pieces::{PART_BYTES, PieceReader, PieceSource, ReadError, Recheck, Sink}
 pub use roots::{RootKind, StoreRoot, find_tree, store_roots};
 pub use scan::{ScanError, ScannedFile, ScannedTree, scan_tree};
 pub use shelf::{
-    Audience, CommitError, Committed, CommittedFile, Due, FoundFile, Holding, HoldingState,
+    Audience, CommitError, Committed, CommittedFile, Copies, Due, FoundFile, Holding, HoldingState,
     MidstateList, OpenError, RootCount, Shelf, ShelfError, ShelfEvent, ShelfOptions, ShelvedRoot,
     VerifyOutcome,
 };

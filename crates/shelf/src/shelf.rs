@@ -23,7 +23,7 @@ pub use commit::{CommitError, Committed, CommittedFile};
 pub use find::{FoundFile, MidstateList};
 pub use holding::{Holding, HoldingState, RootCount};
 pub use open::{Audience, OpenError};
-pub use verify::{Due, VerifyOutcome};
+pub use verify::{Copies, Due, VerifyOutcome};
 
 /// The trees of all stores, each known by what was found out when it was last hashed.
 ///
@@ -64,7 +64,7 @@ pub struct ShelfOptions {
 pub enum ShelfEvent {
     /// Something about a tree is different; ask [`Shelf::holding`].
     Changed(TreeId),
-    /// A tree waits to be hashed; call [`Shelf::next_unverified`].
+    /// A tree waits to be hashed; see [`Shelf::unverified`].
     Work,
 }
 

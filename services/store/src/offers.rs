@@ -5,7 +5,7 @@ mod offer;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 use zeroshare_content::TreeId;
 use zeroshare_shelf::Audience;
 
@@ -18,22 +18,25 @@ const MAX_OFFERS: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Offers {
     /// Several fetches of one tree go to several places.
-    offers: Mutex<BTreeMap<TreeId, Vec<Arc<Offer>>>>,
+    current: Mutex<BTreeMap<TreeId, Vec<Arc<Offer>>>>,
     changes: broadcast::Sender<TreeId>,
+    /// Rung at the end of each: what its writer did not commit is to be hashed.
+    work: Arc<Notify>,
 }
 
 impl Offers {
-    pub(crate) fn new(changes: broadcast::Sender<TreeId>) -> Self {
+    pub(crate) fn new(changes: broadcast::Sender<TreeId>, work: Arc<Notify>) -> Self {
         Self {
-            offers: Mutex::default(),
+            current: Mutex::default(),
             changes,
+            work,
         }
     }
 
     /// Offers something until [`Self::end`]; says whether there was room.
     pub(crate) fn begin(&self, offer: Arc<Offer>) -> bool {
         let id = *offer.id();
-        let mut offers = self.offers();
+        let mut offers = self.current();
         if offers.values().map(Vec::len).sum::<usize>() >= MAX_OFFERS {
             return false;
         }
@@ -46,7 +49,7 @@ impl Offers {
     /// Ends an offer, and the streams that watch it.
     pub(crate) fn end(&self, offer: &Arc<Offer>) {
         let id = *offer.id();
-        let mut offers = self.offers();
+        let mut offers = self.current();
         if let Some(same) = offers.get_mut(&id) {
             same.retain(|known| !Arc::ptr_eq(known, offer));
             if same.is_empty() {
@@ -56,11 +59,12 @@ impl Offers {
         drop(offers);
         offer.end();
         self.changed(&id);
+        self.work.notify_one();
     }
 
     /// Finds the offer of a tree that has most of it.
     pub(crate) fn find(&self, id: &TreeId, audience: Audience) -> Option<Arc<Offer>> {
-        let offers = self.offers();
+        let offers = self.current();
         let visible = offers
             .get(id)?
             .iter()
@@ -70,7 +74,7 @@ impl Offers {
 
     /// Names all trees that are offered in part.
     pub(crate) fn ids(&self) -> Vec<TreeId> {
-        self.offers().keys().copied().collect()
+        self.current().keys().copied().collect()
     }
 
     /// Tells watchers that something about a tree is different.
@@ -79,8 +83,8 @@ impl Offers {
         let _watchers = self.changes.send(*id);
     }
 
-    fn offers(&self) -> MutexGuard<'_, BTreeMap<TreeId, Vec<Arc<Offer>>>> {
+    fn current(&self) -> MutexGuard<'_, BTreeMap<TreeId, Vec<Arc<Offer>>>> {
         // Each change is one step.
-        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

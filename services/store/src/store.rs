@@ -87,7 +87,7 @@ pub(crate) struct Parts {
 impl Store {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
-            offers: Offers::new(parts.changes.clone()),
+            offers: Offers::new(parts.changes.clone(), Arc::clone(&parts.work)),
             shelf: parts.shelf,
             networks: parts.networks,
             transfers: parts.transfers,

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 use zeroshare_chassis::process::chain;
 use zeroshare_content::TreeId;
-use zeroshare_shelf::{Due, RootWatcher, ShelfError};
+use zeroshare_shelf::{Copies, Due, RootWatcher, ShelfError};
 
 use crate::store::Store;
 use pace::Pace;
@@ -89,11 +89,11 @@ pub(crate) async fn look(store: Arc<Store>) {
 /// Hashes what was never hashed, or changed since; one tree at a time.
 pub(crate) async fn verify_new(store: Arc<Store>) {
     loop {
-        while let Some(id) = store.shelf.next_unverified() {
-            if store.lifetime.is_stopping() {
-                return;
-            }
-            if !hash(&store, id, None).await {
+        while let Some(id) = next_new(&store) {
+            let watching = Arc::clone(&store);
+            // Its writer may say meanwhile that it was proven on the way in.
+            let is_wanted = move |_| watching.shelf.is_unverified(&id);
+            if !hash(&store, id, Copies::Unverified, is_wanted).await {
                 pause(&store, FAILURE_PAUSE).await;
             }
         }
@@ -104,6 +104,19 @@ pub(crate) async fn verify_new(store: Arc<Store>) {
     }
 }
 
+/// A tree that waits to be hashed, and of which its writer will say no more.
+fn next_new(store: &Store) -> Option<TreeId> {
+    if store.lifetime.is_stopping() {
+        return None;
+    }
+    let offered = store.offers.ids();
+    store
+        .shelf
+        .unverified()
+        .into_iter()
+        .find(|id| !offered.contains(id))
+}
+
 /// Slowly hashes again what was verified long ago.
 pub(crate) async fn verify_old(store: Arc<Store>, max_age: Duration, rate_bytes: u64) {
     // What was just started has better things to do.
@@ -111,7 +124,13 @@ pub(crate) async fn verify_old(store: Arc<Store>, max_age: Duration, rate_bytes:
     while !store.lifetime.is_stopping() {
         let wait = match store.shelf.due(SystemTime::now(), max_age) {
             Due::Now(id) => {
-                let went_well = hash(&store, id, Some(Pace::new(rate_bytes))).await;
+                let mut pace = Pace::new(rate_bytes);
+                let stopping = store.lifetime.clone();
+                let keep_pace = move |bytes| {
+                    pace.keep(bytes, &|| stopping.is_stopping());
+                    true
+                };
+                let went_well = hash(&store, id, Copies::All, keep_pace).await;
                 if went_well {
                     Duration::ZERO
                 } else {
@@ -125,18 +144,20 @@ pub(crate) async fn verify_old(store: Arc<Store>, max_age: Duration, rate_bytes:
     }
 }
 
-/// Hashes one tree, and says whether something came out.
-async fn hash(store: &Arc<Store>, id: TreeId, mut pace: Option<Pace>) -> bool {
+/// Hashes one tree as long as that is wanted, and says whether something came out.
+async fn hash(
+    store: &Arc<Store>,
+    id: TreeId,
+    copies: Copies,
+    mut is_wanted: impl FnMut(u64) -> bool + Send + 'static,
+) -> bool {
     tracing::debug!(tree = %id, "hashing tree");
     let hashed = store.on_disk("hash tree", move |store| {
-        store.shelf.verify(&id, &mut |bytes| {
-            if let Some(pace) = &mut pace {
-                pace.keep(bytes, &|| store.lifetime.is_stopping());
-            }
-            if store.lifetime.is_stopping() {
-                ControlFlow::Break(())
-            } else {
+        store.shelf.verify(&id, copies, &mut |bytes| {
+            if is_wanted(bytes) && !store.lifetime.is_stopping() {
                 ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
             }
         })
     });

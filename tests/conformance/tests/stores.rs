@@ -153,10 +153,7 @@ fn listed(vars: &[(&str, &OsStr)], directory: &Path) -> anyhow::Result<Vec<PathB
         )))
     });
     let paths: Vec<PathBuf> = paths.collect();
-    ensure!(
-        !paths.is_empty(),
-        "no store in {:?}",
-        OsStr::from_bytes(&output.stdout)
-    );
+    let said = OsStr::from_bytes(&output.stdout).display();
+    ensure!(!paths.is_empty(), "no store in {said}");
     Ok(paths)
 }

@@ -84,7 +84,8 @@ impl Index {
                     files.mtime_nanos, files.ctime, files.ctime_nanos, files.tree
                  FROM files JOIN trees ON trees.tree = files.tree
                  WHERE substr(files.digest, 1, 8) = substr(?1, 1, 8) AND files.digest = ?1
-                    AND trees.state = 1 AND trees.gone_seconds IS NULL LIMIT ?2",
+                    AND trees.state = 1 AND trees.gone_seconds IS NULL
+                 ORDER BY files.tree DESC LIMIT ?2",
             )?;
             let rows = query.query_map(params![blob.digest(), MAX_PLACES], |row| {
                 let tree = TreeKey(row.get(9)?);

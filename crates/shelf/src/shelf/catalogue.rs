@@ -29,6 +29,11 @@ pub(super) struct TreeCopy {
 }
 
 impl TreeCopy {
+    /// Whether it is to be hashed.
+    pub(super) fn waits(&self) -> bool {
+        self.state == TreeState::Unverified
+    }
+
     pub(super) fn is_verified(&self) -> bool {
         matches!(self.state, TreeState::Verified { .. })
     }

@@ -1,14 +1,14 @@
 //! Looking up files and midstates.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use zeroshare_content::{BlobId, Entry, TreeId};
 use zeroshare_proof::{Midstates, grain_count};
 
-use super::{Audience, Shelf, Source};
+use super::{Audience, Shelf};
 use crate::index::{BlobPlace, IndexError, TreeKey};
+use crate::pieces::PieceSource;
 use crate::stamp::{Moment, Stamp};
 
 /// A file of a verified tree that has the contents asked for.
@@ -23,6 +23,16 @@ pub struct FoundFile {
     /// When it was changed.
     pub mtime: Moment,
 }
+
+/// A tree that has some of the files.
+struct FoundTree {
+    root: usize,
+    path: PathBuf,
+    source: PieceSource,
+}
+
+/// So many trees are open while files are looked for; each costs its manifest.
+const MAX_TREES: usize = 32;
 
 /// What is known of the midstates of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,25 +50,30 @@ impl Shelf {
     ///
     /// They were verified once and are untouched since; who uses them hashes them all the same.
     pub fn find_files(&self, blobs: &[BlobId]) -> Result<Vec<FoundFile>, IndexError> {
-        let mut sources: BTreeMap<TreeKey, Option<(usize, PathBuf, Source)>> = BTreeMap::new();
+        let mut trees: BTreeMap<TreeKey, Option<FoundTree>> = BTreeMap::new();
         let mut found = Vec::new();
         for blob in blobs {
-            let mut stores = BTreeSet::new();
-            for place in self.index.find_blob(blob)? {
-                let source = sources
+            if trees.len() > MAX_TREES {
+                trees.clear();
+            }
+            let mut places = self.index.find_blob(blob)?;
+            // A new version shares most files with one older version: look there before others are opened.
+            places.sort_by_key(|place| !trees.contains_key(&place.tree));
+            // By store, in the order of lookup.
+            let mut here = BTreeMap::new();
+            for place in places {
+                let tree = trees
                     .entry(place.tree)
                     .or_insert_with(|| self.open_key(place.tree));
-                let Some((root, path, source)) = source else {
-                    continue;
-                };
-                if stores.contains(root) {
+                let Some(tree) = tree else { continue };
+                if here.contains_key(&tree.root) {
                     continue;
                 }
-                if let Some(file) = found_file(*blob, &place, path, source) {
-                    stores.insert(*root);
-                    found.push(file);
+                if let Some(file) = found_file(*blob, &place, tree) {
+                    here.insert(tree.root, file);
                 }
             }
+            found.extend(here.into_values());
         }
         Ok(found)
     }
@@ -100,33 +115,28 @@ impl Shelf {
         Ok(None)
     }
 
-    fn open_key(&self, key: TreeKey) -> Option<(usize, PathBuf, Source)> {
+    fn open_key(&self, key: TreeKey) -> Option<FoundTree> {
         let (id, copy) = self.catalogue().by_key(key)?;
         let path = self.root_path(copy.root).join(&copy.name);
         let source = self.open_copy(&id, &copy, key).ok()?;
-        Some((copy.root, path, Arc::new(source)))
+        Some(FoundTree {
+            root: copy.root,
+            path,
+            source,
+        })
     }
 }
 
-fn found_file(
-    blob: BlobId,
-    place: &BlobPlace,
-    tree: &std::path::Path,
-    source: &Source,
-) -> Option<FoundFile> {
-    let line = source.manifest().lines().get(place.line as usize)?;
+fn found_file(blob: BlobId, place: &BlobPlace, tree: &FoundTree) -> Option<FoundFile> {
+    let line = tree.source.manifest().lines().get(place.line as usize)?;
     let Entry::File { executable, .. } = line.entry else {
         return None;
     };
-    let metadata = source
-        .dir
-        .file(line.path.as_path())
-        .and_then(|file| file.metadata())
-        .ok()?;
-    let stamp = Stamp::of(&metadata);
+    let file = tree.source.dir.file(line.path.as_path()).ok()?;
+    let stamp = Stamp::of(&file.metadata().ok()?);
     (stamp == place.stamp).then(|| FoundFile {
         blob,
-        path: tree.join(line.path.as_path()),
+        path: tree.path.join(line.path.as_path()),
         executable,
         mtime: stamp.mtime,
     })

@@ -35,9 +35,9 @@ fn a_tree_is_offered_once_it_was_hashed() {
         Err(OpenError::NotHeld { .. })
     ));
 
-    assert_eq!(shelf.next_unverified(), Some(id));
+    assert_eq!(shelf.unverified(), [id]);
     shelf.verify_all();
-    assert_eq!(shelf.next_unverified(), None);
+    assert_eq!(shelf.unverified(), []);
     let found = shelf.holding(&id).unwrap();
     assert!(found.offered);
     assert_eq!(found.total_bytes, 2 * LARGE as u64 + 8);
@@ -55,7 +55,7 @@ fn what_was_found_out_outlives_the_process() {
     place.shelf().verify_all();
     let shelf = place.shelf();
     assert!(shelf.holding(&id).unwrap().offered);
-    assert_eq!(shelf.next_unverified(), None);
+    assert_eq!(shelf.unverified(), []);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_changed_file_is_not_served_until_the_tree_was_hashed_again() {
     fs::write(path.join("small"), "8 bytes!").unwrap();
     restore_time(&path.join("small"));
     assert_eq!(
-        shelf.verify(&id, &mut go_on).unwrap(),
+        shelf.verify(&id, Copies::All, &mut go_on).unwrap(),
         VerifyOutcome::default()
     );
     assert_eq!(
@@ -463,7 +463,7 @@ fn hashing_stops_when_it_is_not_wanted_any_more() {
     let place = Place::new();
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.shelf();
-    let stopped = shelf.verify(&id, &mut |_| ControlFlow::Break(()));
+    let stopped = shelf.verify(&id, Copies::All, &mut |_| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(ShelfError::Stopped)));
     assert_eq!(shelf.holding(&id).unwrap().state, HoldingState::Unverified);
 }
@@ -597,9 +597,10 @@ impl Place {
 
 impl Shelf {
     fn verify_all(&self) {
-        while let Some(id) = self.next_unverified() {
-            self.verify(&id, &mut go_on).unwrap();
+        for id in self.unverified() {
+            self.verify(&id, Copies::Unverified, &mut go_on).unwrap();
         }
+        assert_eq!(self.unverified(), []);
     }
 
     /// Makes the index take the files as they are for those that were hashed, as a disk that decays does.

@@ -22,6 +22,15 @@ pub struct VerifyOutcome {
     pub faults: Vec<String>,
 }
 
+/// Which copies of a tree are hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copies {
+    /// Those in every store.
+    All,
+    /// Those that wait for it.
+    Unverified,
+}
+
 /// When a verified tree is to be hashed again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
@@ -34,13 +43,18 @@ pub enum Due {
 }
 
 impl Shelf {
-    /// Names a tree that waits to be hashed.
-    pub fn next_unverified(&self) -> Option<TreeId> {
+    /// Names the trees that wait to be hashed.
+    pub fn unverified(&self) -> Vec<TreeId> {
         let catalogue = self.catalogue();
-        catalogue
-            .all()
-            .find(|(_, copy)| copy.state == TreeState::Unverified)
-            .map(|(id, _)| *id)
+        let waiting = catalogue
+            .after(None)
+            .filter(|(_, copies)| copies.iter().any(TreeCopy::waits));
+        waiting.map(|(id, _)| *id).collect()
+    }
+
+    /// Whether any copy of a tree waits to be hashed.
+    pub fn is_unverified(&self, id: &TreeId) -> bool {
+        self.catalogue().copies(id).iter().any(TreeCopy::waits)
     }
 
     /// Says which tree was verified longest ago, and whether that is too long.
@@ -57,22 +71,26 @@ impl Shelf {
         }
     }
 
-    /// Hashes every copy of a tree, and notes what came out: it is offered, or quarantined.
+    /// Hashes copies of a tree, and notes what came out: it is offered, or quarantined.
     ///
     /// `on_bytes` is told of the bytes read, and may stop it.
     pub fn verify(
         &self,
         id: &TreeId,
+        copies: Copies,
         on_bytes: &mut OnBytes<'_>,
     ) -> Result<VerifyOutcome, ShelfError> {
-        let copies = self.catalogue().copies(id).to_vec();
-        if copies.is_empty() {
+        let mut found = self.catalogue().copies(id).to_vec();
+        if found.is_empty() {
             return Err(ShelfError::NotHeld { id: *id });
         }
+        if copies == Copies::Unverified {
+            found.retain(TreeCopy::waits);
+        }
         let mut outcome = VerifyOutcome::default();
-        for copy in &copies {
+        for copy in &found {
             let faults = self.verify_copy(id, copy, on_bytes)?;
-            let shown = |fault: String| match copies.len() {
+            let shown = |fault: String| match found.len() {
                 1 => fault,
                 _ => format!(
                     "{}: {fault}",

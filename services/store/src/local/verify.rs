@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tonic::Status;
 use zeroshare_content::{ContentId, TreeId};
-use zeroshare_shelf::ShelfError;
+use zeroshare_shelf::{Copies, ShelfError};
 use zeroshare_wire::convert::content_ids;
 use zeroshare_wire::pb::store::v1::VerifyContentResponse;
 
@@ -78,7 +78,7 @@ fn verify(
         finished: faults.is_some(),
         corrupt_files: faults.unwrap_or_default(),
     };
-    let outcome = store.shelf.verify(id, &mut |bytes| {
+    let outcome = store.shelf.verify(id, Copies::All, &mut |bytes| {
         done_bytes += bytes;
         if told.elapsed() >= TELL_INTERVAL {
             told = Instant::now();

@@ -211,7 +211,7 @@ pub(crate) async fn read(client: &mut Peers, request: &ReadPieces) -> Result<Rec
 
 pub(crate) async fn receive(mut stream: Streaming<ReadPiecesResponse>) -> Result<Received, Status> {
     let mut received = Received::default();
-    while let Some(message) = stream.message().await? {
+    while let Some(message) = next(&mut stream).await? {
         match message.part.unwrap() {
             Part::Head(head) => {
                 assert_eq!(received.head, None, "the head comes once");
@@ -247,4 +247,11 @@ fn bounded(data: &Bytes) -> &Bytes {
 pub(crate) fn reason<T: std::fmt::Debug>(result: Result<T, Status>) -> ErrorReason {
     let status = result.unwrap_err();
     errors::reason(&status).unwrap_or_else(|| panic!("no reason: {status}"))
+}
+
+/// The next message of a stream that must not keep us waiting; `None` at its end.
+pub(crate) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Status> {
+    tokio::time::timeout(LIMIT, stream.message())
+        .await
+        .expect("a message within the limit")
 }

@@ -18,7 +18,7 @@ use zeroshare_wire::pb::store::v1::{
     ListContentRequest, VerifyContentRequest, VerifyContentResponse, WatchContentRequest,
 };
 
-use crate::fixture::{LIMIT, Running, all, config, listeners, put, read, reason, request};
+use crate::fixture::{LIMIT, Running, all, config, listeners, next, put, read, reason, request};
 
 #[tokio::test]
 async fn what_lies_in_the_stores_is_listed_from_the_first_moment() {
@@ -102,17 +102,17 @@ async fn a_watcher_hears_of_trees_that_come_and_go() {
         .await
         .unwrap()
         .into_inner();
-    let mut next = async || stream.message().await.unwrap().unwrap().event.unwrap();
+    let mut event = async || next(&mut stream).await.unwrap().unwrap().event.unwrap();
     assert!(
-        matches!(next().await, Event::Held(held) if held.content_id == old.to_string() && held.offered)
+        matches!(event().await, Event::Held(held) if held.content_id == old.to_string() && held.offered)
     );
-    assert!(matches!(next().await, Event::SnapshotDone(true)));
+    assert!(matches!(event().await, Event::SnapshotDone(true)));
 
     let tree = TestTree::small();
     let new = tree.tree_id(Algorithm::Sha256New).to_string();
     let path = put(&running.scratch, &tree, "shared", Algorithm::Sha256New);
     loop {
-        match next().await {
+        match event().await {
             Event::Held(held) if held.content_id == new && held.offered => break,
             Event::Held(held) => assert_eq!(held.content_id, new),
             other @ (Event::GoneContentId(_) | Event::SnapshotDone(_)) => panic!("{other:?}"),
@@ -120,7 +120,7 @@ async fn a_watcher_hears_of_trees_that_come_and_go() {
     }
     fs::remove_dir_all(path).unwrap();
     loop {
-        match next().await {
+        match event().await {
             Event::GoneContentId(id) => break assert_eq!(id, new),
             Event::Held(held) => assert_eq!(held.content_id, new),
             other @ Event::SnapshotDone(_) => panic!("{other:?}"),
@@ -192,13 +192,13 @@ async fn files_are_found_by_contents_and_the_rest_is_left_out() {
         .await
         .unwrap()
         .into_inner();
-    let first = stream.message().await.unwrap().unwrap();
+    let first = next(&mut stream).await.unwrap().unwrap();
     assert_eq!(Path::new(&first.path), path.join("bin/hello"));
     assert!(first.executable);
-    let second = stream.message().await.unwrap().unwrap();
+    let second = next(&mut stream).await.unwrap().unwrap();
     assert_eq!(Path::new(&second.path), path.join("share/grüße.txt"));
     assert!(!second.executable);
-    assert_eq!(stream.message().await.unwrap(), None);
+    assert_eq!(next(&mut stream).await.unwrap(), None);
 
     let too_many = FindFilesRequest {
         blob_ids: vec![blob(b"x"); 10_001],
@@ -210,7 +210,7 @@ async fn files_are_found_by_contents_and_the_rest_is_left_out() {
         .unwrap()
         .into_inner();
     assert_eq!(
-        reason(stream.message().await),
+        reason(next(&mut stream).await),
         ErrorReason::MalformedRequest
     );
     running.stop().await;
@@ -405,7 +405,7 @@ async fn verify(running: &Running, ids: &[TreeId]) -> Vec<Vec<String>> {
         .unwrap()
         .into_inner();
     let mut results = Vec::new();
-    while let Some(message) = stream.message().await.unwrap() {
+    while let Some(message) = next(&mut stream).await.unwrap() {
         let VerifyContentResponse {
             done_bytes,
             total_bytes,
@@ -421,7 +421,7 @@ async fn verify(running: &Running, ids: &[TreeId]) -> Vec<Vec<String>> {
     results
 }
 
-async fn commit(
+pub(crate) async fn commit(
     running: &Running,
     messages: Vec<CommitContentRequest>,
 ) -> Result<(), tonic::Status> {
@@ -433,7 +433,7 @@ async fn commit(
 }
 
 /// What a fetcher that wrote these bytes would say of the files that lie there now.
-fn describe(tree: &TestTree, id: &TreeId, path: &Path) -> Vec<CommitContentRequest> {
+pub(crate) fn describe(tree: &TestTree, id: &TreeId, path: &Path) -> Vec<CommitContentRequest> {
     let first = CommitContentRequest {
         content_id: id.to_string(),
         path: path.to_str().unwrap().to_owned(),

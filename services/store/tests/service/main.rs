@@ -1,6 +1,7 @@
 //! The store service over loopback and its socket, with real trees on disk.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "a test fails by panicking"
 )]

@@ -14,7 +14,8 @@ use zeroshare_wire::pb::store::v1::{
     OfferPartialRequest, OfferPartialResponse, StatContentRequest, WatchPiecesRequest,
 };
 
-use crate::fixture::{Running, read, reason, request};
+use crate::fixture::{Running, next, read, reason, request};
+use crate::holding::{commit, describe};
 
 struct Offering {
     messages: mpsc::Sender<OfferPartialRequest>,
@@ -95,12 +96,12 @@ async fn a_watcher_hears_of_pieces_as_they_come_and_of_an_offer_given_up() {
         content_id: id.to_string(),
     };
     let mut watching = client.watch_pieces(watch).await.unwrap().into_inner();
-    let held = watching.message().await.unwrap().unwrap();
+    let held = next(&mut watching).await.unwrap().unwrap();
     assert_eq!(
         (held.state(), held.ranges),
         (PieceState::Proven, vec![PieceRange { first: 0, count: 2 }])
     );
-    assert!(watching.message().await.unwrap().unwrap().snapshot_done);
+    assert!(next(&mut watching).await.unwrap().unwrap().snapshot_done);
 
     let more = OfferPartialRequest {
         ranges: vec![PieceRange { first: 3, count: 1 }],
@@ -108,7 +109,7 @@ async fn a_watcher_hears_of_pieces_as_they_come_and_of_an_offer_given_up() {
         ..OfferPartialRequest::default()
     };
     offering.messages.send(more).await.unwrap();
-    let change = watching.message().await.unwrap().unwrap();
+    let change = next(&mut watching).await.unwrap().unwrap();
     assert_eq!(
         (change.state(), change.ranges[0].first),
         (PieceState::Linked, 3)
@@ -117,7 +118,7 @@ async fn a_watcher_hears_of_pieces_as_they_come_and_of_an_offer_given_up() {
 
     offering.end().await;
     assert_eq!(
-        reason(watching.message().await),
+        reason(next(&mut watching).await),
         ErrorReason::ContentNotFound
     );
     running.stop().await;
@@ -143,13 +144,14 @@ async fn a_watcher_hears_the_end_when_everything_is_there() {
         .unwrap()
         .into_inner();
     for _ in 0..2 {
-        watching.message().await.unwrap().unwrap();
+        next(&mut watching).await.unwrap().unwrap();
     }
     let store = running.root("shared");
-    fs::rename(store.join("tmp-1"), store.join(id.to_string())).unwrap();
-    running.until_verified(&id).await;
+    let path = store.join(id.to_string());
+    fs::rename(store.join("tmp-1"), &path).unwrap();
+    commit(&running, describe(&tree, &id, &path)).await.unwrap();
     drop(offering);
-    let last = watching.message().await.unwrap().unwrap();
+    let last = next(&mut watching).await.unwrap().unwrap();
     assert_eq!(
         last.ranges,
         [PieceRange {
@@ -157,7 +159,7 @@ async fn a_watcher_hears_the_end_when_everything_is_there() {
             count: offered.piece_count()
         }]
     );
-    assert_eq!(watching.message().await.unwrap(), None);
+    assert_eq!(next(&mut watching).await.unwrap(), None);
     running.stop().await;
 }
 
@@ -190,7 +192,7 @@ async fn stated_pieces_carry_the_word_of_their_origin() {
         content_id: id.to_string(),
     };
     let mut watching = client.watch_pieces(watch).await.unwrap().into_inner();
-    let stated = watching.message().await.unwrap().unwrap();
+    let stated = next(&mut watching).await.unwrap().unwrap();
     assert_eq!(stated.state(), PieceState::Stated);
     assert_eq!(stated.origin_peer_id, message.origin_peer_id);
     assert_eq!(stated.stated_digests, [vec![2; 32], vec![1; 32]]);
@@ -291,7 +293,7 @@ async fn offer(running: &Running, first: OfferPartialRequest) -> Result<Offering
         .offer_partial(ReceiverStream::new(receiver))
         .await?;
     let mut answers = stream.into_inner();
-    assert!(answers.message().await?.is_some(), "it was accepted");
+    assert!(next(&mut answers).await?.is_some(), "it was accepted");
     Ok(Offering { messages, answers })
 }
 
@@ -303,8 +305,8 @@ impl Offering {
     /// Gives the offer up, and waits until the store took notice.
     async fn end(mut self) {
         drop(self.messages);
-        assert!(self.answers.message().await.unwrap().is_some(), "it ended");
-        assert_eq!(self.answers.message().await.unwrap(), None);
+        assert!(next(&mut self.answers).await.unwrap().is_some(), "it ended");
+        assert_eq!(next(&mut self.answers).await.unwrap(), None);
     }
 }
 

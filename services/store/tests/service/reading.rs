@@ -16,7 +16,7 @@ use zeroshare_wire::pb::store::v1::{
     StatContentRequest, StreamEncoding, WatchPiecesRequest,
 };
 
-use crate::fixture::{Running, all, read, reason, request};
+use crate::fixture::{Running, all, next, read, reason, request};
 
 #[tokio::test]
 async fn a_peer_reads_a_whole_tree_in_one_call() {
@@ -161,7 +161,7 @@ async fn manifests_are_read_and_contents_are_described() {
     };
     let mut stream = client.read_manifest(request).await.unwrap().into_inner();
     let (mut manifest, mut parts) = (Vec::new(), 0);
-    while let Some(part) = stream.message().await.unwrap() {
+    while let Some(part) = next(&mut stream).await.unwrap() {
         manifest.extend_from_slice(&part.data);
         parts += 1;
     }
@@ -209,7 +209,7 @@ async fn an_empty_tree_has_a_manifest_and_no_pieces() {
         tree_id: id.to_string(),
     };
     let mut stream = client.read_manifest(request).await.unwrap().into_inner();
-    assert!(stream.message().await.unwrap().unwrap().data.is_empty());
+    assert!(next(&mut stream).await.unwrap().unwrap().data.is_empty());
     running.stop().await;
 }
 
@@ -296,13 +296,13 @@ async fn all_pieces_of_a_whole_tree_are_reported_at_once() {
         content_id: id.to_string(),
     };
     let mut stream = client.watch_pieces(watch).await.unwrap().into_inner();
-    let message = stream.message().await.unwrap().unwrap();
+    let message = next(&mut stream).await.unwrap().unwrap();
     assert_eq!(
         (message.state(), message.snapshot_done),
         (PieceState::Proven, true)
     );
     assert_eq!((message.ranges[0].first, message.ranges[0].count), (0, 2));
-    assert_eq!(stream.message().await.unwrap(), None);
+    assert_eq!(next(&mut stream).await.unwrap(), None);
     running.stop().await;
 }
 
@@ -460,7 +460,7 @@ async fn midstates(
 ) -> Result<Vec<ReadMidstatesResponse>, tonic::Status> {
     let mut stream = client.read_midstates(request).await?.into_inner();
     let mut messages = Vec::new();
-    while let Some(message) = stream.message().await? {
+    while let Some(message) = next(&mut stream).await? {
         messages.push(message);
     }
     Ok(messages)
