@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Longer than anything here takes on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_zeroshare");
 
@@ -39,6 +39,7 @@ pub(crate) struct Said {
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
+    words: String,
     out: PathBuf,
     err: PathBuf,
 }
@@ -105,7 +106,7 @@ impl Home {
 
     /// Runs a command to its end.
     pub(crate) fn run(&self, words: &[&str]) -> Said {
-        Said::of(self.command(words).output().unwrap())
+        Running::start(self.command(words), self.directory.path()).said()
     }
 
     /// Runs a command that must succeed; gives its standard output without the last line break.
@@ -161,7 +162,7 @@ impl Home {
     /// What the store says of a tree.
     pub(crate) fn held(&self, id: &str) -> Option<Value> {
         let listed = self.document(&["list"]);
-        let contents = listed["contents"].as_array().unwrap();
+        let contents = listed["contents"].as_array()?;
         contents
             .iter()
             .find(|held| held["content_id"] == id)
@@ -183,14 +184,6 @@ impl Home {
 }
 
 impl Said {
-    fn of(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
     /// The documents on standard error, a line each.
     pub(crate) fn events(&self) -> Vec<Value> {
         self.err
@@ -219,8 +212,14 @@ impl Running {
                 .unwrap()
         };
         let ((out_file, out), (err_file, err)): ((File, _), (File, _)) = (file("out"), file("err"));
+        let words = format!("{:?}", command.get_args());
         let child = command.stdout(out_file).stderr(err_file).spawn().unwrap();
-        Self { child, out, err }
+        Self {
+            child,
+            words,
+            out,
+            err,
+        }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -235,6 +234,16 @@ impl Running {
         fs::read_to_string(&self.err).unwrap()
     }
 
+    /// Waits for its end, and gives what it said.
+    pub(crate) fn said(&mut self) -> Said {
+        let code = self.wait().code();
+        Said {
+            code,
+            out: self.out(),
+            err: self.err(),
+        }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).unwrap();
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
@@ -243,7 +252,9 @@ impl Running {
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut ended = None;
-        wait_until("the command ends", || {
+        let words = self.words.clone();
+        let still = format!("{words} ends");
+        wait_until(&still, || {
             ended = self.child.try_wait().unwrap();
             ended.is_some()
         });

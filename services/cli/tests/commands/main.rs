@@ -1,5 +1,11 @@
 //! The `zeroshare` command as people use it: the real binary, with homes of its own, speaking over loopback only.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+
 mod adding;
 mod config;
 mod fetching;

@@ -139,12 +139,11 @@ fn check(spans: &[Span]) {
         "nothing of the other machine in {}",
         shown(&trace)
     );
-    assert!(
-        far.iter()
-            .any(|span| span.module.starts_with("zeroshare_store")),
-        "{}",
-        shown(&trace)
-    );
+    let reads = far.iter().any(|span| {
+        span.name
+            .starts_with("zeroshare.store.v1.StoreService/Read")
+    });
+    assert!(reads, "{}", shown(&trace));
     for span in far {
         let path = path_to_root(span, &by_id);
         let crosses = path
@@ -173,8 +172,7 @@ fn path_to_root<'a>(span: &'a Span, by_id: &BTreeMap<&[u8], &'a Span>) -> Vec<&'
 fn shown(trace: &[&Span]) -> String {
     let hex = |id: &[u8]| {
         id.iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
+            .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
     };
     let line = |span: &&Span| {
         let (id, parent) = (hex(&span.id), hex(&span.parent));

@@ -1,5 +1,6 @@
 //! Follows one fetch to its end, over restarts of the service and other processes that fetch the same.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -125,7 +126,7 @@ impl<'a> Follower<'a> {
 
     fn refused(&self, status: Status) -> Result<Attempt, Failure> {
         match zeroshare_api::errors::reason(&status) {
-            Some(ErrorReason::InUse) => Ok(Attempt::Elsewhere(of_status(self.id(), &status))),
+            Some(ErrorReason::InUse) => self.elsewhere(of_status(self.id(), &status)),
             Some(ErrorReason::ShuttingDown) => Ok(Attempt::Lost(status)),
             None if status.code() == Code::Unavailable && !self.services.are_our_own() => {
                 Ok(Attempt::Lost(status))
@@ -134,6 +135,10 @@ impl<'a> Follower<'a> {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "most reasons end the attempts"
+    )]
     fn ended(&self, fetch: Fetch) -> Result<Attempt, Failure> {
         let failure = || {
             of_reason(
@@ -154,13 +159,27 @@ impl<'a> Follower<'a> {
             | FetchState::Unspecified
             | FetchState::Locating
             | FetchState::Transferring
-            | FetchState::Committing => {
-                if fetch.failure_reason() == ErrorReason::InUse {
-                    return Ok(Attempt::Elsewhere(failure()));
-                }
-                Err(failure())
-            }
+            | FetchState::Committing => match fetch.failure_reason() {
+                ErrorReason::InUse => self.elsewhere(failure()),
+                ErrorReason::ShuttingDown => Ok(Attempt::Lost(Status::unavailable(
+                    fetch.failure_message.clone(),
+                ))),
+                _ => Err(failure()),
+            },
         }
+    }
+
+    /// Somebody else writes it, or what shall be written is there.
+    fn elsewhere(&self, failure: Failure) -> Result<Attempt, Failure> {
+        let into = Path::new(&self.request.into_path);
+        if self.request.into_path.is_empty() || into.symlink_metadata().is_err() {
+            return Ok(Attempt::Elsewhere(failure));
+        }
+        Err(Failure {
+            message: format!("{} exists already", into.display()),
+            ..failure
+        }
+        .advise("Name a directory that does not exist yet."))
     }
 
     /// The user does not want to wait any longer.

@@ -70,8 +70,16 @@ fn write_discovery(discovery: &DiscoveryPart, page: &mut Page) -> fmt::Result {
         discovery.dropped_datagrams
     )?;
     for interface in &discovery.interfaces {
-        let (addresses, roads) = (interface.addresses.join(" "), interface.roads.join(" "));
-        writeln!(page, "  {:<10} {addresses} ({roads})", interface.name)?;
+        let roads = match interface.roads.as_slice() {
+            [] => "no road to everybody".to_owned(),
+            roads => roads.join(", "),
+        };
+        writeln!(
+            page,
+            "  {:<10} {} ({roads})",
+            interface.name,
+            interface.addresses.join(" ")
+        )?;
     }
     Ok(())
 }
