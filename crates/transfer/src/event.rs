@@ -1,5 +1,6 @@
 //! What a transfer tells its owner.
 
+use std::fmt;
 use std::time::Instant;
 
 use crate::{CallId, ProviderId};
@@ -58,6 +59,23 @@ pub enum DropReason {
     WrongSlices,
     /// It sent a wrong entry, and again after it was asked to check it.
     WrongTwice,
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unreachable => "failed or could not be reached too often",
+            Self::TooSlow => "stalled too often",
+            Self::TooBusy => "was busy for too long",
+            Self::NotHolding => "does not hold it",
+            Self::Refused => "does not let us read",
+            Self::Violation => "broke the protocol",
+            Self::Corrupt => "found its own disk at fault",
+            Self::Mismatch => "sent a file that does not match",
+            Self::WrongSlices => "sent wrong slices of a file",
+            Self::WrongTwice => "sent wrong bytes, and again when asked to check them",
+        })
+    }
 }
 
 impl DropReason {

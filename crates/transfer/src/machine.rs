@@ -74,6 +74,8 @@ pub struct Transfer {
     calls: BTreeMap<CallId, OpenCall>,
     next_call: u64,
     unproven: usize,
+    /// Files that are being hashed.
+    checking: usize,
     events: VecDeque<Event>,
 }
 
@@ -102,6 +104,7 @@ impl Transfer {
             calls: BTreeMap::new(),
             next_call: 0,
             unproven: units.len(),
+            checking: 0,
             events: VecDeque::new(),
             units,
         };
@@ -171,8 +174,7 @@ impl Transfer {
         if self.unproven == 0 && self.calls.is_empty() {
             return Standing::Done;
         }
-        let is_checking = self.files.values().any(|file| file.is_checking);
-        if is_checking || !self.calls.is_empty() || !self.events.is_empty() {
+        if self.checking > 0 || !self.calls.is_empty() || !self.events.is_empty() {
             return Standing::Working;
         }
         let rests = (0..self.providers.len()).filter_map(|index| self.rest_of(index, now));
@@ -223,6 +225,7 @@ impl Transfer {
         };
         if file.written == file.units.len() && !file.is_checking {
             file.is_checking = true;
+            self.checking += 1;
             self.events.push_back(Event::CheckFile { item });
         }
     }

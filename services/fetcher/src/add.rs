@@ -203,20 +203,12 @@ fn expected_tree(text: &str) -> Result<TreeId, CallError> {
 }
 
 fn parse(spool: Spool, expected: Option<TreeId>) -> Result<Manifest, CallError> {
-    let (family, text) = match expected {
-        Some(id) => {
-            let text = spool
-                .verified(id)
-                .map_err(|error| spool_error(error, expected))?;
-            (id.family(), text)
-        }
-        None => {
-            let text = spool
-                .into_bytes()
-                .map_err(|error| spool_error(error, expected))?;
-            (family_of(&text), text)
-        }
+    let read = match expected {
+        Some(id) => spool.verified(id),
+        None => spool.into_bytes(),
     };
+    let text = read.map_err(|error| spool_error(error, expected))?;
+    let family = expected.map_or_else(|| family_of(&text), |id| id.family());
     let id = expected.unwrap_or_else(|| TreeId::of_manifest(family, &text));
     let parsed = Manifest::parse(family, text);
     parsed.map_err(|error| FetchFailure::of_manifest(id, &error).into())

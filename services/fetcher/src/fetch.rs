@@ -98,24 +98,17 @@ impl Run {
 
     async fn fetch(&self) -> Result<PathBuf, FetchFailure> {
         let local = self.look_locally().await;
-        self.entry.update(|view| view.looked_locally = true);
         if let (Some(local), None) = (&local, &self.order.into) {
             self.entry.update(|view| view.id = local.id);
             return Ok(local.path.clone());
         }
+        self.entry.update(|view| view.looked_locally = true);
         let permit = self.shared.transfers.acquire().await;
         let _permit = permit.map_err(|_| FetchFailure::Stopping)?;
         let target = stage::target_of(self).await?;
         let hunt = match &local {
             Some(local) => self.hunt_nobody(local).await?,
-            None => {
-                let wish = Wish {
-                    ids: self.order.ids.clone(),
-                    with_pieces: true,
-                    spool_dir: target.spool_dir(),
-                };
-                hunt(&self.shared, &self.tasks, self.search(), wish).await?
-            }
+            None => self.hunt(target.spool_dir()).await?,
         };
         self.check_size(&hunt)?;
         self.entry.update(|view| view.id = hunt.manifest.id());
@@ -148,6 +141,16 @@ impl Run {
             from: self.order.from.clone(),
             patience,
         }
+    }
+
+    async fn hunt(&self, spool_dir: PathBuf) -> Result<Hunt, FetchFailure> {
+        let ids = self.order.ids.clone();
+        let wish = Wish {
+            ids,
+            with_pieces: true,
+            spool_dir,
+        };
+        hunt(&self.shared, &self.tasks, self.search(), wish).await
     }
 
     /// A copy of a tree that is here needs no peer, unless it changes meanwhile.
@@ -183,6 +186,7 @@ impl Run {
         let progress = tally.progress(Vec::new());
         self.entry.update(|view| view.progress = progress);
         let tally = if staged.is_complete() {
+            drop(hunt);
             tally
         } else {
             self.transfer(staged.clone(), hunt, tally).await?

@@ -64,7 +64,6 @@ impl Service {
         let mut views = entry.watch();
         let looked = views.wait_for(|view| view.looked_locally || view.stage.is_over());
         drop(tokio::time::timeout(LOCAL_LOOK, looked).await);
-        settle_if_local(&entry).await;
         Ok(entry)
     }
 
@@ -72,18 +71,6 @@ impl Service {
         let (id, into) = fetch_name(id, into)?;
         let found = self.shared.registry.find(id, into.as_deref());
         found.ok_or(CallError::FetchNotFound { id })
-    }
-}
-
-/// Lets a fetch that found its tree here come to its end before it is told of.
-async fn settle_if_local(entry: &Entry) {
-    /// The fetch is at its last step when it has looked; nothing is waited for in between.
-    const YIELDS: usize = 16;
-    for _ in 0..YIELDS {
-        if entry.view().stage.is_over() {
-            return;
-        }
-        tokio::task::yield_now().await;
     }
 }
 

@@ -108,6 +108,7 @@ impl Transfer {
         if !std::mem::take(&mut file.is_checking) {
             return;
         }
+        self.checking -= 1;
         match verdict {
             FileVerdict::Proven => self.prove_file(item),
             FileVerdict::Mismatch => self.doubt_file(item),

@@ -1,5 +1,8 @@
 //! Reading all that is missing: carries out what the transfer machine decides.
 
+mod results;
+mod roster;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,23 +10,21 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::debug;
 use zeroshare_chassis::Lifetime;
 use zeroshare_content::TreeId;
-use zeroshare_staging::{PutError, SourceId, Staged};
+use zeroshare_staging::Staged;
 use zeroshare_transfer::{
-    Call, CallEnd, CallId, DropReason, Event, FileVerdict, Holding, ProviderId, Standing, Transfer,
-    UnitId, UnitOutcome,
+    CallId, Event, ProviderId, Standing, Transfer, Unit, WrittenBefore, missing_units,
 };
 
 use super::failure::FetchFailure;
 use super::locate::{Found, Locator};
-use super::offer::{self, Offer};
-use super::reader::{Reader, Report, Surroundings, WantedUnit};
-use super::report::{Deed, fault_of, report};
+use super::offer::Offer;
+use super::reader::{Report, Surroundings};
+use super::report::{Deed, report};
 use super::tally::Tally;
 use super::view::Rate;
-use super::watch_pieces::watch_pieces;
 use crate::peers::{Candidate, Peer};
 use crate::registry::Entry;
 use crate::shared::Shared;
@@ -104,10 +105,10 @@ impl Driver {
             staged,
             locator,
             first,
+            candidates,
             ..
         } = beginning;
         let Beginning {
-            candidates,
             liars: seen,
             tally,
             offer,
@@ -115,22 +116,16 @@ impl Driver {
         } = beginning;
         let (reports_in, reports) = mpsc::channel(REPORTS);
         let tree = staged.manifest().id();
-        let layout = Arc::new(staged.layout().clone());
-        let units = zeroshare_transfer::missing_units(
-            &layout,
-            |item| staged.is_proven(item),
-            |piece| staged.holds_piece(piece),
-        );
         let around = Surroundings {
             tree,
-            layout,
+            layout: Arc::new(staged.layout().clone()),
             staged: staged.clone(),
             tasks: tasks.clone(),
             writers: shared.writers.clone(),
             pace: shared.config.patience.pace,
             reports: reports_in,
         };
-        let machine = Transfer::new(units, shared.config.transfer.clone());
+        let machine = Transfer::new(missing(&staged), shared.config.transfer.clone());
         let mut driver = Self {
             shared,
             entry,
@@ -190,7 +185,7 @@ impl Driver {
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
         }
-        self.finish()
+        Ok(self.finish())
     }
 
     /// Does all that the machine wants done now.
@@ -211,290 +206,7 @@ impl Driver {
         }
         self.machine.expect_providers(self.connecting);
         while let Some(call) = self.machine.poll_call(Instant::now()) {
-            self.make(call);
-        }
-    }
-
-    fn handle(&mut self, report: Report) -> Result<(), FetchFailure> {
-        match report {
-            Report::Unit {
-                call,
-                unit,
-                outcome,
-            } => self.handle_unit(call, unit, outcome),
-            Report::End { call, end } => self.handle_end(call, end),
-            Report::Checked { item, matches } => self.handle_checked(item, matches),
-            Report::Connected(result) => {
-                self.connecting = self.connecting.saturating_sub(1);
-                match result {
-                    Ok(peer) => self.add_peer(peer),
-                    Err((candidate, why)) => self.lose_candidate(&candidate, why),
-                }
-            }
-            Report::Holding { provider, ranges } => {
-                self.starving_since = None;
-                self.machine
-                    .handle_holding(provider, Holding::Partial(ranges));
-            }
-            Report::Fatal(failure) => return Err(failure),
-        }
-        Ok(())
-    }
-
-    fn handle_unit(&mut self, call: CallId, unit: UnitId, outcome: UnitOutcome) {
-        let is_reread = self.machine.is_reread(unit);
-        if let Some(unit) = self.machine.unit(unit) {
-            self.tally
-                .count(unit, outcome, is_reread, &self.around.layout);
-            let is_whole = outcome == UnitOutcome::Proven;
-            if is_whole
-                && let Some(offer) = &mut self.offer
-                && (unit.whole || offer::is_proven(&self.staged, unit.piece))
-            {
-                offer.add(unit.piece);
-            }
-        }
-        if !matches!(outcome, UnitOutcome::Wrong { .. }) {
-            self.rounds = 0;
-        }
-        self.machine.handle_unit(call, unit, outcome);
-    }
-
-    fn handle_end(&mut self, call: CallId, end: CallEnd) {
-        let open = self.calls.remove(&call);
-        self.machine.handle_call_end(Instant::now(), call, end);
-        let Some(open) = open else { return };
-        let Some(provider) = self.peers.get_mut(&open.provider) else {
-            return;
-        };
-        if !matches!(end, CallEnd::Finished | CallEnd::Cancelled) {
-            debug!(peer = %provider.peer.address, ?end, "a call to a provider failed");
-        }
-        // Whoever lacks a piece has a part only, and is followed as it gets more.
-        if matches!(end, CallEnd::NotHeld { piece: Some(_) }) && !provider.watches {
-            self.machine.handle_incomplete(open.provider);
-            self.follow(open.provider);
-        }
-    }
-
-    fn handle_checked(&mut self, item: u32, matches: bool) {
-        let verdict = if matches {
-            FileVerdict::Proven
-        } else {
-            FileVerdict::Mismatch
-        };
-        if matches {
-            self.tally.file_proven();
-            self.offer_file(item);
-        } else {
-            warn!(
-                item,
-                "a file put together from slices does not match, and is read again"
-            );
-        }
-        self.machine.handle_file(item, verdict);
-    }
-
-    fn offer_file(&mut self, item: u32) {
-        let Some(offer) = &mut self.offer else { return };
-        for piece in 0..self.around.layout.piece_count() {
-            if let Some(zeroshare_content::Piece::Slice { item: of, .. }) =
-                self.around.layout.piece(piece)
-                && of == item
-            {
-                offer.add(piece);
-            }
-        }
-    }
-
-    fn check_file(&self, item: u32) {
-        let (staged, reports) = (self.staged.clone(), self.around.reports.clone());
-        let (writers, tasks) = (self.around.writers.clone(), self.tasks.clone());
-        let checking = async move {
-            let Ok(permit) = writers.acquire_owned().await else {
-                return;
-            };
-            let hashing = tasks.spawn_blocking("hash a file", move || {
-                let result = staged.finish_item(item);
-                drop(permit);
-                result
-            });
-            let report = match hashing.await {
-                Ok(Ok(())) => Report::Checked {
-                    item,
-                    matches: true,
-                },
-                Ok(Err(PutError::Mismatch { .. })) => Report::Checked {
-                    item,
-                    matches: false,
-                },
-                Ok(Err(error)) => Report::Fatal(FetchFailure::of_put(&error)),
-                Err(_) => Report::Fatal(FetchFailure::Stopping),
-            };
-            drop(reports.send(report).await);
-        };
-        drop(self.tasks.spawn("check a file", checking.in_current_span()));
-    }
-
-    fn make(&mut self, call: Call) {
-        let Some(provider) = self.peers.get(&call.provider) else {
-            return;
-        };
-        let units = call.units.iter().filter_map(|id| {
-            let unit = self.machine.unit(*id)?.clone();
-            Some(WantedUnit {
-                id: *id,
-                unit,
-                is_reread: self.machine.is_reread(*id),
-            })
-        });
-        let cancel = CancellationToken::new();
-        let reader = Reader {
-            call: call.id,
-            peer: provider.peer.clone(),
-            source: SourceId(call.provider.number()),
-            units: units.collect(),
-            is_recheck: call.recheck,
-            cancel: cancel.clone(),
-            around: self.around.clone(),
-        };
-        let span = info_span!(
-            "read pieces",
-            peer = %provider.peer.address,
-            units = call.units.len(),
-            recheck = call.recheck,
-        );
-        self.calls.insert(
-            call.id,
-            OpenCall {
-                provider: call.provider,
-                cancel,
-            },
-        );
-        drop(
-            self.tasks
-                .spawn("read pieces", reader.run().instrument(span)),
-        );
-    }
-
-    fn add_peer(&mut self, peer: Peer) {
-        let is_partial = peer.candidate.is_partial;
-        let holding = if is_partial {
-            Holding::Partial(Vec::new())
-        } else {
-            Holding::Complete
-        };
-        let id = self.machine.add_provider(holding);
-        let rate = Rate::new(peer.meter.clone(), Instant::now());
-        debug!(peer = %peer.address, is_partial, "a provider joins");
-        self.peers.insert(
-            id,
-            Provider {
-                peer,
-                rate,
-                watches: false,
-            },
-        );
-        if is_partial {
-            self.follow(id);
-        }
-    }
-
-    fn follow(&mut self, id: ProviderId) {
-        let Some(provider) = self.peers.get_mut(&id) else {
-            return;
-        };
-        provider.watches = true;
-        let watching = watch_pieces(
-            provider.peer.clone(),
-            id,
-            self.around.clone(),
-            self.shared.config.patience.starved,
-        );
-        drop(self.tasks.spawn("watch pieces", watching.in_current_span()));
-    }
-
-    fn drop_peer(&mut self, id: ProviderId, reason: DropReason) {
-        let Some(provider) = self.peers.get(&id) else {
-            return;
-        };
-        let (peer, address) = (&provider.peer, provider.peer.address);
-        let fault = format!("{address}: {reason:?}");
-        if reason.is_wrong_bytes() {
-            warn!(peer = %address, peer_id = peer.candidate.peer_id, ?reason, "a provider sent wrong bytes and is dropped");
-        } else {
-            info!(peer = %address, peer_id = peer.candidate.peer_id, ?reason, "a provider is given up");
-            let addresses = peer.candidate.addresses.iter();
-            if matches!(reason, DropReason::NotHolding | DropReason::Refused) {
-                self.second_chance.extend(addresses);
-            } else {
-                // It joins again as soon as it is found again.
-                for address in addresses {
-                    self.seen.remove(address);
-                }
-            }
-        }
-        if let Some(fault) = fault_of(reason) {
-            let peer_id = &peer.candidate.peer_id;
-            report(
-                &self.shared,
-                self.tree,
-                peer_id,
-                address,
-                Deed::Fault(fault),
-            );
-        }
-        self.last_fault = Some(fault);
-    }
-
-    fn consider(&mut self, candidate: Candidate) {
-        let is_new = candidate
-            .addresses
-            .iter()
-            .all(|address| !self.seen.contains(address));
-        if is_new && self.queue.len() < MAX_QUEUE && self.seen.len() < MAX_ADDRESSES {
-            self.seen.extend(&candidate.addresses);
-            self.queue.push_back(candidate);
-        }
-    }
-
-    fn lose_candidate(&mut self, candidate: &Candidate, why: String) {
-        debug!(peer = candidate.name(), why, "a provider cannot be reached");
-        self.last_fault = Some(why);
-        for address in &candidate.addresses {
-            self.seen.remove(address);
-            let fault = zeroshare_wire::pb::discovery::v1::ProviderFault::Unreachable;
-            report(
-                &self.shared,
-                self.tree,
-                &candidate.peer_id,
-                *address,
-                Deed::Fault(fault),
-            );
-        }
-    }
-
-    fn connect(&mut self, most: usize) {
-        while self.machine.live_providers() + self.connecting < most {
-            let Some(candidate) = self.queue.pop_front() else {
-                return;
-            };
-            self.connecting += 1;
-            let options = self.shared.config.patience.connect.clone();
-            let reports = self.around.reports.clone();
-            let stopping = self.tasks.stopping();
-            let connecting = async move {
-                let connected = tokio::select! {
-                    connected = Peer::connect(candidate, &options) => connected,
-                    () = stopping => return,
-                };
-                let result = connected.map_err(|(candidate, error)| {
-                    let why = error.map_or(String::new(), |error| error.to_string());
-                    (candidate, why)
-                });
-                drop(reports.send(Report::Connected(result)).await);
-            };
-            drop(self.tasks.spawn("connect", connecting.in_current_span()));
+            self.make(&call);
         }
     }
 
@@ -534,12 +246,6 @@ impl Driver {
         })
     }
 
-    fn note(&mut self, fault: Option<String>) {
-        if fault.is_some() {
-            self.last_fault = fault;
-        }
-    }
-
     /// Tells watchers and the store how far it is.
     fn publish(&mut self) {
         let now = Instant::now();
@@ -560,7 +266,7 @@ impl Driver {
         }
     }
 
-    fn finish(mut self) -> Result<Tally, FetchFailure> {
+    fn finish(mut self) -> Tally {
         self.publish();
         for provider in self.peers.values_mut() {
             let (received_bytes, _) = provider.rate.sample(Instant::now());
@@ -580,6 +286,14 @@ impl Driver {
                 );
             }
         }
-        Ok(self.tally)
+        self.tally
     }
+}
+
+/// What is not proven yet, with the slices that lie there unproven.
+fn missing(staged: &Staged) -> Vec<(Unit, WrittenBefore)> {
+    let is_proven = |item| staged.is_proven(item);
+    missing_units(staged.layout(), is_proven, |piece| {
+        staged.holds_piece(piece)
+    })
 }

@@ -1,6 +1,6 @@
 //! How a fetch ends without its tree.
 
-use std::error::Error;
+use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::targets::TargetError;
 /// Why a fetch gave up.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum FetchFailure {
-    #[error("nobody was found within {waited:?} who has {id}{}", remark(last))]
+    #[error("nobody was found within {waited:?} who has {id}{}", remark(last.as_ref()))]
     NoProviders {
         id: TreeId,
         waited: Duration,
         last: Option<String>,
     },
-    #[error("{tried} peers were tried, and none gave all of {id}{}", remark(last))]
+    #[error("none of {tried} peer(s) gave all of {id}{}", remark(last.as_ref()))]
     ProvidersExhausted {
         id: TreeId,
         tried: usize,
@@ -203,7 +203,6 @@ impl From<TargetError> for FetchFailure {
     }
 }
 
-fn remark(last: &Option<String>) -> String {
-    last.as_ref()
-        .map_or(String::new(), |last| format!(" ({last})"))
+fn remark(last: Option<&String>) -> String {
+    last.map_or(String::new(), |last| format!(" ({last})"))
 }

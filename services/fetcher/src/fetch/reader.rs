@@ -267,22 +267,21 @@ impl<'a> Writing<'a> {
     async fn complete(&mut self) -> Result<(), CallEnd> {
         while let Some(open) = &mut self.open {
             let unit = open.id;
-            match open.cutter.cut() {
-                Some(job) => self.submit(unit, job).await?,
-                None => {
-                    let reports = self.reader.around.reports.clone();
-                    let Ok(slot) = reports.reserve().await else {
-                        return Err(CallEnd::Cancelled);
-                    };
-                    self.open = None;
-                    // The last job handed over ends the unit, unless it is done already.
-                    match self.jobs.back_mut() {
-                        Some(last) if last.unit == unit => last.ends_unit = true,
-                        _ => {
-                            if let Some(report) = self.unit_report(unit) {
-                                slot.send(report);
-                            }
-                        }
+            if let Some(job) = open.cutter.cut() {
+                self.submit(unit, job).await?;
+                continue;
+            }
+            let reports = self.reader.around.reports.clone();
+            let Ok(slot) = reports.reserve().await else {
+                return Err(CallEnd::Cancelled);
+            };
+            self.open = None;
+            // The last job handed over ends the unit, unless it is done already.
+            match self.jobs.back_mut() {
+                Some(last) if last.unit == unit => last.ends_unit = true,
+                _ => {
+                    if let Some(report) = self.unit_report(unit) {
+                        slot.send(report);
                     }
                 }
             }

@@ -16,7 +16,7 @@ pub(crate) struct View {
     pub(crate) id: TreeId,
     pub(crate) stage: Stage,
     pub(crate) progress: Progress,
-    /// Whether this machine's stores were looked through.
+    /// Whether this machine's stores were looked through in vain.
     pub(crate) looked_locally: bool,
 }
 

@@ -126,10 +126,9 @@ fn messages(tree: &TestTree, algorithm: Algorithm, part: usize) -> Vec<AddConten
     }));
     for (line, number) in manifest.lines().iter().zip(0..) {
         let bytes = match (&line.entry, tree.at(line.path.as_bytes())) {
-            (Entry::Directory, _) | (_, None) => continue,
+            (Entry::Directory, _) | (_, None | Some(TestEntry::Directory)) => continue,
             (_, Some(TestEntry::File { bytes, .. })) => bytes.clone(),
             (_, Some(TestEntry::Symlink { target })) => Bytes::from(target.clone()),
-            (_, Some(TestEntry::Directory)) => continue,
         };
         messages.extend(bytes.chunks(part).map(|data| AddContentRequest {
             file: number,

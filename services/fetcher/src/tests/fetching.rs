@@ -45,8 +45,13 @@ async fn a_small_tree_of_any_new_family_takes_one_call() {
         let tree = TestTree::small();
         let peer = Peer::honest([Offered::tree(&tree, algorithm)]);
         let id = tree.tree_id(algorithm);
+        let start = tokio::time::Instant::now();
         let fetch = machine.fetch_from(&id, &[&peer]).await;
         assert_succeeded(&machine, &id, &fetch);
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "something was waited for"
+        );
         assert_eq!(peer.record().calls.len(), 1);
         let written = TestTree::read_from(Path::new(&fetch.path));
         assert_eq!(written.total_bytes(), tree.total_bytes());

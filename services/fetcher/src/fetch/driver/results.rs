@@ -1,0 +1,177 @@
+//! Making calls, and taking in how they went.
+
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug, info_span, warn};
+use zeroshare_content::Piece;
+use zeroshare_staging::{PutError, SourceId};
+use zeroshare_transfer::{Call, CallEnd, CallId, FileVerdict, Holding, UnitId, UnitOutcome};
+
+use super::super::failure::FetchFailure;
+use super::super::offer;
+use super::super::reader::{Reader, Report, WantedUnit};
+use super::{Driver, OpenCall};
+
+impl Driver {
+    pub(super) fn handle(&mut self, report: Report) -> Result<(), FetchFailure> {
+        match report {
+            Report::Unit {
+                call,
+                unit,
+                outcome,
+            } => self.handle_unit(call, unit, outcome),
+            Report::End { call, end } => self.handle_end(call, end),
+            Report::Checked { item, matches } => self.handle_checked(item, matches),
+            Report::Connected(result) => {
+                self.connecting = self.connecting.saturating_sub(1);
+                match result {
+                    Ok(peer) => self.add_peer(peer),
+                    Err((candidate, why)) => self.lose_candidate(&candidate, why),
+                }
+            }
+            Report::Holding { provider, ranges } => {
+                self.starving_since = None;
+                self.machine
+                    .handle_holding(provider, Holding::Partial(ranges));
+            }
+            Report::Fatal(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    fn handle_unit(&mut self, call: CallId, unit: UnitId, outcome: UnitOutcome) {
+        let is_reread = self.machine.is_reread(unit);
+        if let Some(unit) = self.machine.unit(unit) {
+            self.tally
+                .count(unit, outcome, is_reread, &self.around.layout);
+            let is_whole = outcome == UnitOutcome::Proven;
+            if is_whole
+                && let Some(offer) = &mut self.offer
+                && (unit.whole || offer::is_proven(&self.staged, unit.piece))
+            {
+                offer.add(unit.piece);
+            }
+        }
+        if !matches!(outcome, UnitOutcome::Wrong { .. }) {
+            self.rounds = 0;
+        }
+        self.machine.handle_unit(call, unit, outcome);
+    }
+
+    fn handle_end(&mut self, call: CallId, end: CallEnd) {
+        let open = self.calls.remove(&call);
+        self.machine.handle_call_end(Instant::now(), call, end);
+        let Some(open) = open else { return };
+        let Some(provider) = self.peers.get_mut(&open.provider) else {
+            return;
+        };
+        if !matches!(end, CallEnd::Finished | CallEnd::Cancelled) {
+            debug!(peer = %provider.peer.address, ?end, "a call to a provider failed");
+        }
+        // Whoever lacks a piece has a part only, and is followed as it gets more.
+        if matches!(end, CallEnd::NotHeld { piece: Some(_) }) && !provider.watches {
+            self.machine.handle_incomplete(open.provider);
+            self.follow(open.provider);
+        }
+    }
+
+    fn handle_checked(&mut self, item: u32, matches: bool) {
+        let verdict = if matches {
+            FileVerdict::Proven
+        } else {
+            FileVerdict::Mismatch
+        };
+        if matches {
+            self.tally.file_proven();
+            self.offer_file(item);
+        } else {
+            warn!(
+                item,
+                "a file put together from slices does not match, and is read again"
+            );
+        }
+        self.machine.handle_file(item, verdict);
+    }
+
+    fn offer_file(&mut self, item: u32) {
+        let Some(offer) = &mut self.offer else { return };
+        for piece in 0..self.around.layout.piece_count() {
+            if let Some(Piece::Slice { item: of, .. }) = self.around.layout.piece(piece)
+                && of == item
+            {
+                offer.add(piece);
+            }
+        }
+    }
+
+    pub(super) fn check_file(&self, item: u32) {
+        let (staged, reports) = (self.staged.clone(), self.around.reports.clone());
+        let (writers, tasks) = (self.around.writers.clone(), self.tasks.clone());
+        let checking = async move {
+            let Ok(permit) = writers.acquire_owned().await else {
+                return;
+            };
+            let hashing = tasks.spawn_blocking("hash a file", move || {
+                let result = staged.finish_item(item);
+                drop(permit);
+                result
+            });
+            let report = match hashing.await {
+                Ok(Ok(())) => Report::Checked {
+                    item,
+                    matches: true,
+                },
+                Ok(Err(PutError::Mismatch { .. })) => Report::Checked {
+                    item,
+                    matches: false,
+                },
+                Ok(Err(error)) => Report::Fatal(FetchFailure::of_put(&error)),
+                Err(_) => Report::Fatal(FetchFailure::Stopping),
+            };
+            drop(reports.send(report).await);
+        };
+        drop(self.tasks.spawn("check a file", checking.in_current_span()));
+    }
+
+    pub(super) fn make(&mut self, call: &Call) {
+        let Some(provider) = self.peers.get(&call.provider) else {
+            return;
+        };
+        let units = call.units.iter().filter_map(|id| {
+            let unit = self.machine.unit(*id)?.clone();
+            Some(WantedUnit {
+                id: *id,
+                unit,
+                is_reread: self.machine.is_reread(*id),
+            })
+        });
+        let cancel = CancellationToken::new();
+        let reader = Reader {
+            call: call.id,
+            peer: provider.peer.clone(),
+            source: SourceId(call.provider.number()),
+            units: units.collect(),
+            is_recheck: call.recheck,
+            cancel: cancel.clone(),
+            around: self.around.clone(),
+        };
+        let span = info_span!(
+            "read pieces",
+            peer = %provider.peer.address,
+            units = call.units.len(),
+            recheck = call.recheck,
+        );
+        self.calls.insert(
+            call.id,
+            OpenCall {
+                provider: call.provider,
+                cancel,
+            },
+        );
+        drop(
+            self.tasks
+                .spawn("read pieces", reader.run().instrument(span)),
+        );
+    }
+}
