@@ -56,8 +56,8 @@ impl Needs {
     };
     /// All services, by the same user.
     pub const ALL_OF_SAME_USER: Self = Self {
-        own: &SERVICES,
         of: Of::SameUser,
+        ..Self::ALL
     };
     /// What is here.
     pub const STORE: Self = Self {
@@ -73,6 +73,11 @@ impl Needs {
     pub const ADD: Self = Self {
         own: &["store", "fetcher"],
         of: Of::Anybody,
+    };
+    /// What writes as the same user, and knows what is here.
+    pub const ADD_OF_SAME_USER: Self = Self {
+        of: Of::SameUser,
+        ..Self::ADD
     };
     /// A node that runs.
     pub const RUNNING_NODE: Self = Self {

@@ -27,8 +27,9 @@ pub fn of_reason<'a>(
     fact: &dyn Fn(&str) -> Option<&'a str>,
 ) -> Failure {
     let mut words = explain(what, reason, fact);
-    // What the service says knows more: which peer, which file, how many bytes.
-    if !message.is_empty() && !words.contains(message) {
+    // What the service says knows more: which peer, which file, how many bytes. Of nobody there is no more to know.
+    let says_more = !message.is_empty() && reason != ErrorReason::NoProviders;
+    if says_more && !words.contains(message) {
         words = format!("{words} ({message})");
     }
     let exit = if reason == ErrorReason::NoProviders {

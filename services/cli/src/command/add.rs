@@ -103,7 +103,12 @@ async fn add(arguments: AddArguments, session: &Session) -> Result<Exit, Failure
         .unwrap_or_default();
     let no_sync = arguments.no_sync;
     let shown = arguments.source.display().to_string();
-    let services = session.services(Needs::ADD)?;
+    let needs = if target_store.is_empty() {
+        Needs::ADD
+    } else {
+        Needs::ADD_OF_SAME_USER
+    };
+    let services = session.services(needs)?;
     let progress = Progress::new(&session.output);
     let mut track = progress.track(&shown);
     track.show(Step::new(Phase::Verifying));

@@ -132,7 +132,9 @@ impl FetchArguments {
 /// Fetches all, and prints where they are.
 pub async fn run(arguments: FetchArguments, session: &Session) -> Result<Exit, Failure> {
     check(&arguments)?;
-    let needs = if arguments.into.is_some() {
+    // Another user's node writes only where it wants to.
+    let is_own_place = arguments.into.is_some() || arguments.store.is_some();
+    let needs = if is_own_place {
         Needs::ALL_OF_SAME_USER
     } else {
         Needs::ALL

@@ -107,15 +107,21 @@ async fn find(
 ) -> Result<Exit, Failure> {
     let id = arguments.id;
     let wait = arguments.wait.unwrap_or(DEFAULT_WAIT);
-    let providers = if arguments.from.is_empty() {
-        ask::discovered(services.discovery(), id, wait).await?
-    } else {
-        ask::named(&arguments.from, id).await
+    let asking = async {
+        if arguments.from.is_empty() {
+            ask::discovered(services.discovery(), id, wait).await
+        } else {
+            Ok(ask::named(&arguments.from, id).await)
+        }
     };
-    let described = match id {
-        ContentId::Tree(tree) => describe(services, tree, &arguments.from, wait).await?,
-        ContentId::Blob(_) => None,
+    let describing = async {
+        match id {
+            ContentId::Tree(tree) => describe(services, tree, &arguments.from, wait).await,
+            ContentId::Blob(_) => Ok(None),
+        }
     };
+    let (providers, described) = tokio::join!(asking, describing);
+    let (providers, described) = (providers?, described?);
     let here = described
         .as_ref()
         .and_then(|described| described.path.clone());

@@ -134,6 +134,21 @@ fn a_copy_is_an_ordinary_directory() {
 }
 
 #[test]
+fn a_tree_goes_into_the_store_that_is_named() {
+    let (one, two) = (Home::new(), Home::new());
+    let _node = one.start_node(&[]);
+    let id = add(&one, 14);
+    let address = one.address();
+    let store = two.path("data/store");
+    fs::create_dir(&store).unwrap();
+    let path = two.must(&["fetch", &id, "--from", &address, "--store", "data/store"]);
+    assert_eq!(Path::new(&path), store.join(&id));
+    let here = two.must(&["add", &path, "--store", "data/store"]);
+    assert_eq!(here, id);
+    assert!(!two.store().join(&id).exists());
+}
+
+#[test]
 fn a_tree_larger_than_allowed_is_refused_before_it_comes() {
     let (one, two) = (Home::new(), Home::new());
     let _node = one.start_node(&[]);
