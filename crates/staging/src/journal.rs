@@ -196,3 +196,72 @@ fn check(seed: &[u8], bytes: &[u8]) -> [u8; CHECK_BYTES] {
     check.copy_from_slice(&hash.digest()[..CHECK_BYTES]);
     check
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &[u8] = b"journal";
+
+    fn owner(boot_id: Option<&str>) -> Owner {
+        Owner {
+            boot_id: boot_id.map(str::to_owned),
+            manifest: BlobId::of(HashKind::Sha256, b"manifest"),
+        }
+    }
+
+    fn written(owner: &Owner) -> (tempfile::TempDir, File) {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = File::open(dir.path()).unwrap();
+        let mut journal = Journal::create(&opened, NAME, owner, []).unwrap();
+        journal.append(Change::Written, 3, &(10..30)).unwrap();
+        journal.append(Change::Dropped, 3, &(15..20)).unwrap();
+        journal.append(Change::Written, 7, &(0..5)).unwrap();
+        journal.append(Change::Dropped, 7, &(0..9)).unwrap();
+        (dir, opened)
+    }
+
+    #[test]
+    fn what_was_written_and_not_dropped_is_remembered() {
+        let owner = owner(Some("boot"));
+        let (_dir, opened) = written(&owner);
+        let held = read(&opened, NAME, &owner).unwrap();
+        let ranges: Vec<_> = held[&3].iter().map(|(range, _)| range).collect();
+        assert_eq!(ranges, [10..15, 20..30]);
+        assert_eq!(held.len(), 1);
+    }
+
+    #[test]
+    fn only_its_owner_believes_a_journal() {
+        let (_dir, opened) = written(&owner(Some("boot")));
+        assert!(read(&opened, NAME, &owner(Some("another boot"))).is_none());
+        let another_tree = Owner {
+            manifest: BlobId::of(HashKind::Sha256, b"another"),
+            ..owner(Some("boot"))
+        };
+        assert!(read(&opened, NAME, &another_tree).is_none());
+        assert!(read(&opened, b"missing", &owner(Some("boot"))).is_none());
+    }
+
+    #[test]
+    fn where_the_boot_is_not_known_nothing_is_believed() {
+        let (_dir, opened) = written(&owner(None));
+        assert!(read(&opened, NAME, &owner(None)).is_none());
+    }
+
+    #[test]
+    fn a_record_that_was_moved_from_another_journal_is_not_believed() {
+        let (_dir, opened) = written(&owner(Some("boot")));
+        let (other_dir, other) = written(&owner(Some("another boot")));
+        let mut bytes = Vec::new();
+        let (mut file, _) = beneath::open_file(&opened, NAME, Access::Read).unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        let path = other_dir.path().join("journal");
+        let mut forged = std::fs::read(&path).unwrap();
+        forged.truncate(HEADER_BYTES);
+        forged.extend_from_slice(&bytes[HEADER_BYTES..]);
+        std::fs::write(&path, forged).unwrap();
+        let held = read(&other, NAME, &owner(Some("another boot"))).unwrap();
+        assert!(held.is_empty());
+    }
+}

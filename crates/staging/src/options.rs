@@ -55,6 +55,8 @@ impl fmt::Debug for Observer {
 pub enum Step {
     /// The staging directory is there and ours.
     Locked,
+    /// What an earlier run left at this line was hashed, and matches.
+    Rehashed(u32),
     /// What an earlier run left was looked through; what is good of it counts.
     Surveyed,
     /// All directories and files of no bytes are there.

@@ -169,9 +169,11 @@ impl Staged {
         let hashed = beneath::open_file(&dir, line.path.name(), Access::Read)
             .and_then(|(file, _)| Ok((hash_file(blob.kind(), &file, size)?, file)));
         match hashed {
-            Ok(((found, _), file)) if found == blob => finish_file(&file, line, true)
-                .map(|()| true)
-                .map_err(|error| self.fault(line, error)),
+            Ok(((found, _), file)) if found == blob => {
+                finish_file(&file, line, true).map_err(|error| self.fault(line, error))?;
+                self.reached(Step::Rehashed(number));
+                Ok(true)
+            }
             // What cannot be read is worth as little as what is wrong.
             Ok(_) | Err(_) => Ok(false),
         }

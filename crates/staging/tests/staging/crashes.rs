@@ -97,6 +97,7 @@ fn check_kill(store: &Store, kill_at: usize, umask: &str) -> bool {
     let proven = fs::read_to_string(&log).unwrap_or_default();
     if !place.exists() {
         let staged = store.begin(&tree);
+        tree.assert_proven(&staged);
         for item in proven.lines() {
             assert!(
                 staged.is_proven(item.parse().unwrap()),
@@ -160,6 +161,7 @@ fn killed_while_it_replaces_a_corrupt_tree_there_is_always_one() {
         assert!(tree.place_in(store.path()).exists(), "killed at {steps}");
         // Whatever was left behind, the next run ends well.
         let staged = store.begin(&tree);
+        tree.assert_proven(&staged);
         tree.put_missing(&staged);
         tree.assert_stored(&staged.commit(Durability::Unsynced).unwrap().path);
         if !died {
@@ -184,7 +186,7 @@ fn a_process_that_died_holds_no_lock() {
 #[test]
 fn killed_while_it_hashes_after_a_new_start_of_the_machine_it_believes_nothing() {
     let tree = victim();
-    for kill_at in 0..12 {
+    for kill_at in 0..15 {
         let store = Store::new();
         let staged = store.begin(&tree);
         tree.put_missing(&staged);
@@ -198,6 +200,7 @@ fn killed_while_it_hashes_after_a_new_start_of_the_machine_it_believes_nothing()
         let place = tree.place_in(store.path());
         if !place.exists() {
             let staged = store.begin(&tree);
+            tree.assert_proven(&staged);
             tree.put_missing(&staged);
             staged.commit(Durability::Unsynced).unwrap();
         }

@@ -166,6 +166,15 @@ fn nothing_is_written_through_symlinks_in_the_staging_directory() {
     let item = tree.item(&staged, &noise(1, 5000));
     assert!(staged.put_item(item, &noise(1, 5000)).is_err());
     assert!(!staged.is_proven(item));
+    // Nor through one that stays in the tree.
+    fs::remove_dir(staged.dir().join("lib-2")).unwrap();
+    symlink("lib", staged.dir().join("lib-2")).unwrap();
+    assert!(
+        staged
+            .put_slice(tree.item(&staged, &noise(3, 2 * LARGE)), 0, b"x", SOURCE)
+            .is_err()
+    );
+    assert!(!staged.dir().join("lib/other large").exists());
     drop(staged);
     // The next run throws out what is not of the tree.
     tree.assert_stored(

@@ -224,6 +224,7 @@ proptest! {
                 let (held, missing) = (staged.held_pieces(), staged.missing_bytes());
                 drop(staged);
                 staged = begin();
+                tree.assert_proven(&staged);
                 prop_assert_eq!(staged.held_pieces(), held);
                 prop_assert_eq!(staged.missing_bytes(), missing);
             }

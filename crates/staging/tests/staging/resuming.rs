@@ -1,7 +1,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use zeroshare_staging::{Durability, Staged};
+use zeroshare_staging::{Durability, StageOptions, Staged};
 
 use crate::support::{
     LARGE, SOURCE, Store, Tree, corrupt, forget_the_boot, journal_of, noise, sample, tree,
@@ -251,4 +251,31 @@ fn one_content_at_many_lines_is_resumed_at_all_of_them() {
     let staged = store.begin(&tree);
     assert!(staged.is_complete());
     tree.assert_stored(&staged.commit(Durability::Unsynced).unwrap().path);
+}
+
+#[test]
+fn equal_files_that_are_not_linked_are_hashed_each() {
+    let store = Store::new();
+    let tree = tree()
+        .file("a", noise(1, 1000))
+        .file("b", noise(1, 1000))
+        .file("c", noise(1, 1000))
+        .build();
+    let options = StageOptions {
+        link_files: false,
+        ..StageOptions::default()
+    };
+    let begin = || Staged::begin(store.path(), &tree.manifest, &options).unwrap();
+    for damaged in ["a", "b", "c"] {
+        let staged = begin();
+        tree.put_missing(&staged);
+        let (dir, journal) = (staged.dir().to_owned(), journal_of(&store, &staged));
+        drop(staged);
+        corrupt(&dir.join(damaged));
+        forget_the_boot(&journal);
+        let staged = begin();
+        // It is mended from one of the others.
+        assert!(staged.is_complete());
+        tree.assert_proven(&staged);
+    }
 }

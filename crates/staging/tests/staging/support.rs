@@ -175,6 +175,22 @@ impl Tree {
         put
     }
 
+    /// Reads what counts as proven.
+    pub(crate) fn assert_proven(&self, staged: &Staged) {
+        for (number, line) in (0..).zip(self.manifest.lines()) {
+            let proven = staged.item_of_line(number);
+            let Some(item) = proven.filter(|item| staged.is_proven(*item)) else {
+                continue;
+            };
+            let path = staged.dir().join(&line.path);
+            let found = match fs::read_link(&path) {
+                Ok(target) => target.into_os_string().into_encoded_bytes(),
+                Err(_) => fs::read(&path).unwrap(),
+            };
+            assert!(found == self.bytes_of(staged, item), "{}", path.display());
+        }
+    }
+
     pub(crate) fn slow_commit(&self, store: &Path) -> Committed {
         let staged = Staged::begin(store, &self.manifest, &StageOptions::default()).unwrap();
         self.put_missing(&staged);
