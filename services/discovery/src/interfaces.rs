@@ -52,6 +52,14 @@ impl UsableInterface {
     pub(crate) fn subnets(&self) -> BTreeSet<Subnet> {
         self.addresses.clone()
     }
+
+    /// One of its IPv4 addresses.
+    pub(crate) fn first_v4(&self) -> Option<Ipv4Addr> {
+        self.addresses.iter().find_map(|one| match one.address() {
+            IpAddr::V4(ip) => Some(ip),
+            IpAddr::V6(_) => None,
+        })
+    }
 }
 
 /// What decides which interfaces are used.
@@ -128,10 +136,10 @@ impl InterfaceChoice {
             }
         }
         let has = |of_v4: bool| addresses.iter().any(|one| one.address().is_ipv4() == of_v4);
-        let link_local = all.iter().any(|one| matches!(&one.addr, IfAddr::V6(_)));
         let possible = |road: &Road| match road {
             Road::Multicast4 => has(true),
-            Road::Multicast6 => link_local,
+            // Loopback has no route for it.
+            Road::Multicast6 => has(false) && !first.is_loopback(),
             Road::Broadcast => has(true) && !first.is_loopback() && !broadcasts.is_empty(),
             Road::Unicast => false,
         };

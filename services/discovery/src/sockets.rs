@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{info, warn};
+use tracing::{debug, warn};
 use zeroshare_chassis::Lifetime;
 use zeroshare_membership::{Arrival, Destination, Interface, Road, Transmit};
 
@@ -65,8 +65,15 @@ pub(crate) struct Sockets {
 
 #[derive(Debug)]
 enum RoadState {
-    Open(Vec<GroupSocket>),
-    Broken { retry_at: Instant, pause: Duration },
+    Open {
+        sockets: Vec<GroupSocket>,
+        /// How long it was last waited for, until something was sent by it again.
+        pause: Option<Duration>,
+    },
+    Broken {
+        retry_at: Instant,
+        pause: Duration,
+    },
 }
 
 impl Sockets {
@@ -100,7 +107,7 @@ impl Sockets {
     pub(crate) fn working_roads(&self, index: u32) -> Vec<Road> {
         self.roads
             .iter()
-            .filter(|((at, _), state)| *at == index && matches!(state, RoadState::Open(_)))
+            .filter(|((at, _), state)| *at == index && matches!(state, RoadState::Open { .. }))
             .map(|((_, road), _)| *road)
             .collect()
     }
@@ -131,7 +138,7 @@ impl Sockets {
         self.roads
             .values()
             .filter_map(|state| match state {
-                RoadState::Open(_) => None,
+                RoadState::Open { .. } => None,
                 RoadState::Broken { retry_at, .. } => Some(*retry_at),
             })
             .min()
@@ -163,7 +170,7 @@ impl Sockets {
         for (interface, road) in wanted {
             let key = (interface.index, road);
             let pause = match self.roads.get(&key) {
-                Some(RoadState::Open(_)) => continue,
+                Some(RoadState::Open { .. }) => continue,
                 Some(RoadState::Broken { retry_at, .. }) if *retry_at > now => continue,
                 Some(RoadState::Broken { pause, .. }) => Some(*pause),
                 None => None,
@@ -172,15 +179,10 @@ impl Sockets {
                 .and_then(|sockets| self.receive(sockets, &interface, road));
             let state = match opened {
                 Ok(sockets) => {
-                    info!(interface = %interface.name, road = road.name(), "road opened");
-                    RoadState::Open(sockets)
+                    debug!(interface = %interface.name, road = road.name(), "road opened");
+                    RoadState::Open { sockets, pause }
                 }
-                Err(error) => {
-                    if pause.is_none() {
-                        warn!(interface = %interface.name, road = road.name(), %error, "road does not work; trying again");
-                    }
-                    broken(now, pause)
-                }
+                Err(error) => broken(now, pause, &interface.name, road, &error),
             };
             self.roads.insert(key, state);
         }
@@ -208,27 +210,44 @@ impl Sockets {
                 }
             }
             Destination::Everybody { interface, road } => {
-                let Some(RoadState::Open(sockets)) = self.roads.get(&(interface, road)) else {
+                let Some(RoadState::Open { sockets, pause }) =
+                    self.roads.get_mut(&(interface, road))
+                else {
                     return;
                 };
-                let results = sockets.iter().map(|socket| socket.send(payload));
-                let failed = results.filter(|result| match result {
-                    Ok(()) => {
-                        self.sent += 1;
-                        false
+                let mut failure = None;
+                for socket in sockets {
+                    match socket.send(payload) {
+                        Ok(()) => {
+                            self.sent += 1;
+                            *pause = None;
+                        }
+                        Err(error) if is_passing(&error) => {}
+                        Err(error) => failure = Some(error),
                     }
-                    Err(error) => !is_passing(error),
-                });
-                if let Some(Err(error)) = failed.last() {
-                    warn!(interface, road = road.name(), %error, "road broke; trying again");
-                    self.roads.insert((interface, road), broken(now, None));
+                }
+                if let Some(error) = failure {
+                    let name = self.interfaces.iter().find(|one| one.index == interface);
+                    let name = name.map_or("?", |one| one.name.as_str());
+                    let state = broken(now, *pause, name, road, &error);
+                    self.roads.insert((interface, road), state);
                 }
             }
         }
     }
 }
 
-fn broken(now: Instant, pause: Option<Duration>) -> RoadState {
+/// A road that does not work: said once, tried for ever.
+fn broken(
+    now: Instant,
+    pause: Option<Duration>,
+    interface: &str,
+    road: Road,
+    error: &io::Error,
+) -> RoadState {
+    if pause.is_none() {
+        warn!(interface, road = road.name(), %error, "road does not work; trying again");
+    }
     let pause = pause.map_or(FIRST_RETRY, |pause| (pause * 2).min(LAST_RETRY));
     RoadState::Broken {
         retry_at: now + pause,

@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
 };
 
+use rustix::net::sockopt::set_ip_multicast_if_with_ifindex;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 use zeroshare_chassis::Lifetime;
 use zeroshare_membership::Road;
@@ -53,6 +54,9 @@ fn multicast4(interface: &UsableInterface, port: u16) -> io::Result<GroupSocket>
     socket.set_multicast_all_v4(false)?;
     socket.set_multicast_ttl_v4(255)?;
     socket.set_multicast_loop_v4(true)?;
+    // Else the source may be another interface's address, when this one's is for this machine alone.
+    let own = interface.first_v4().unwrap_or(Ipv4Addr::UNSPECIFIED);
+    set_ip_multicast_if_with_ifindex(&socket, &GROUP4, &own, interface.index)?;
     let target = SocketAddr::V4(SocketAddrV4::new(GROUP4, port));
     socket.bind(&target.into())?;
     socket.join_multicast_v4_n(&GROUP4, &InterfaceIndexOrAddress::Index(interface.index))?;
