@@ -175,6 +175,16 @@ fn nothing_is_written_through_symlinks_in_the_staging_directory() {
             .is_err()
     );
     assert!(!staged.dir().join("lib/other large").exists());
+    fs::rename(
+        staged.dir().join("lib/deep"),
+        staged.dir().join("lib/moved"),
+    )
+    .unwrap();
+    symlink("moved", staged.dir().join("lib/deep")).unwrap();
+    let large = tree.item(&staged, &noise(2, LARGE));
+    assert!(staged.put_item(large, &noise(2, LARGE)).is_err());
+    assert!(!staged.dir().join("lib/moved/down/large").exists());
+    assert!(!staged.is_proven(large));
     drop(staged);
     // The next run throws out what is not of the tree.
     tree.assert_stored(
