@@ -127,6 +127,14 @@ impl PieceSource {
         }
     }
 
+    /// Counts the midstates of all files that are known; none while staged.
+    pub fn known_midstates(&self) -> Result<u64, IndexError> {
+        match &self.records {
+            Records::Indexed { index, tree } => index.midstate_count(*tree),
+            Records::Staged => Ok(0),
+        }
+    }
+
     /// The key of the index; `None` while staged.
     pub(crate) fn key(&self) -> Option<TreeKey> {
         match &self.records {

@@ -192,6 +192,7 @@ impl StoreService for Peers {
             &self.store,
             source,
             content,
+            caller.audience(),
             slot,
         )))
     }

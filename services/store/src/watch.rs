@@ -11,7 +11,7 @@ use tokio::time;
 use tokio_stream::Stream;
 use tonic::Status;
 use zeroshare_content::{ContentId, TreeId};
-use zeroshare_shelf::Audience;
+use zeroshare_shelf::{Audience, PieceSource};
 use zeroshare_wire::pb::content::v1::{PieceRange, PieceState};
 use zeroshare_wire::pb::store::v1::watch_content_response::Event;
 use zeroshare_wire::pb::store::v1::{HeldContent, WatchContentResponse, WatchPiecesResponse};
@@ -62,13 +62,14 @@ pub(crate) fn pieces(
     store: &Arc<Store>,
     source: Source,
     content: ContentId,
+    audience: Audience,
     slot: Slot,
 ) -> Watched<WatchPiecesResponse> {
     let watching = Arc::clone(store);
     start(store, "watch pieces", async move |told| {
         let _slot = slot;
         match source {
-            Source::Whole(source) => told_whole(&told, source.layout().piece_count(), true).await,
+            Source::Whole(source) => told_whole(&watching, &told, source, true).await,
             Source::Part(offer) => {
                 let Some((snapshot, changes)) = offer.watch() else {
                     return Err(End::Failed(status::not_found(&content)));
@@ -83,11 +84,10 @@ pub(crate) fn pieces(
                 told.send(Ok(done)).await?;
                 follow(&told, changes).await?;
                 // The offer has ended: either all is there, or it was given up.
-                match watching.shelf.holding(offer.id()) {
-                    Some(holding) if holding.offered => {
-                        told_whole(&told, holding.pieces, false).await
-                    }
-                    Some(_) | None => Err(End::Failed(status::not_found(&content))),
+                match watching.open(&content, audience).await {
+                    Ok(Source::Whole(source)) => told_whole(&watching, &told, source, false).await,
+                    Ok(Source::Part(_)) => Err(End::Failed(status::not_found(&content))),
+                    Err(status) => Err(End::Failed(status)),
                 }
             }
         }
@@ -163,17 +163,26 @@ where
 }
 
 async fn told_whole(
+    store: &Arc<Store>,
     told: &Told<WatchPiecesResponse>,
-    pieces: u32,
+    source: Arc<PieceSource>,
     snapshot_done: bool,
 ) -> Result<(), End> {
-    let all = PieceRange {
-        first: 0,
-        count: pieces,
+    let count = source.layout().piece_count();
+    let known = store
+        .on_disk("count midstates", move |_| source.known_midstates())
+        .await;
+    let known = known.map_err(End::Failed)?;
+    let known = known.map_err(|error| End::Failed(status::index_status(&error)))?;
+    let ranges = if count == 0 {
+        Vec::new()
+    } else {
+        vec![PieceRange { first: 0, count }]
     };
     let message = WatchPiecesResponse {
-        ranges: if pieces == 0 { Vec::new() } else { vec![all] },
+        ranges,
         state: PieceState::Proven.into(),
+        known_midstates: u32::try_from(known).unwrap_or(u32::MAX),
         snapshot_done,
         ..WatchPiecesResponse::default()
     };

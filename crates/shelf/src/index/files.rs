@@ -62,6 +62,17 @@ impl Index {
         })
     }
 
+    /// Counts the midstates of all files of a tree.
+    pub(crate) fn midstate_count(&self, tree: TreeKey) -> Result<u64, IndexError> {
+        self.with(|connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT coalesce(sum(length(list)), 0) / 32 FROM midstates WHERE tree = ?1",
+            )?;
+            query.query_row([tree.0], |row| row.get(0))
+        })
+        .map(unsigned)
+    }
+
     /// Reads what names the midstates of one file.
     pub(crate) fn list_digest(
         &self,

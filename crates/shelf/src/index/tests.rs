@@ -28,6 +28,7 @@ fn what_is_put_in_comes_out() {
     assert_eq!(index.files(key, 4..=4).unwrap(), without_lists[1..]);
     let list = files[1].midstates.clone().unwrap();
     assert_eq!(index.midstates(key, 4).unwrap().unwrap(), list.as_bytes());
+    assert_eq!(index.midstate_count(key).unwrap(), 2);
     assert_eq!(index.list_digest(key, 4).unwrap(), Some(list.list_digest()));
     assert_eq!(index.find_blob(&files[1].blob).unwrap()[0].line, 4);
 

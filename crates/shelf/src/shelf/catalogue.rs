@@ -26,6 +26,8 @@ pub(super) struct TreeCopy {
     pub(super) key: Option<TreeKey>,
     pub(super) state: TreeState,
     pub(super) sizes: TreeSizes,
+    /// How often it changed while it was hashed.
+    pub(super) restarts: u8,
 }
 
 impl TreeCopy {

@@ -142,6 +142,7 @@ impl Shelf {
             key,
             state: TreeState::Unverified,
             sizes,
+            restarts: 0,
         };
         Ok(self.put(&copy, record, &records)?)
     }

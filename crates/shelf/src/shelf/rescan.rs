@@ -148,6 +148,7 @@ impl Shelf {
             key,
             state,
             sizes,
+            restarts: 0,
         };
         self.catalogue().put(id, copy);
         self.tell(ShelfEvent::Changed(id));

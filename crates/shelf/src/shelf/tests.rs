@@ -468,6 +468,37 @@ fn hashing_stops_when_it_is_not_wanted_any_more() {
     assert_eq!(shelf.holding(&id).unwrap().state, HoldingState::Unverified);
 }
 
+#[test]
+fn a_tree_that_changes_while_it_is_hashed_is_hashed_anew_a_few_times() {
+    let place = Place::new();
+    let id = place.put_tree("shared", Algorithm::Sha256New);
+    let shelf = place.shelf();
+    let file = shelf.holding(&id).unwrap().path.join("copy");
+    let mut touched = 0;
+    let mut touch = |_| {
+        touched += 1;
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(touched);
+        fs::File::open(&file).unwrap().set_modified(time).unwrap();
+        ControlFlow::Continue(())
+    };
+    for _ in 0..3 {
+        shelf.verify(&id, Copies::All, &mut touch).unwrap();
+        assert_eq!(shelf.unverified(), [id]);
+    }
+    restore_time(&shelf.holding(&id).unwrap().path.join("copy"));
+    assert_eq!(
+        shelf.verify(&id, Copies::All, &mut go_on).unwrap(),
+        VerifyOutcome::default()
+    );
+    for _ in 0..4 {
+        shelf.verify(&id, Copies::All, &mut touch).unwrap();
+    }
+    assert!(matches!(
+        shelf.holding(&id).unwrap().state,
+        HoldingState::Quarantined { .. }
+    ));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]

@@ -22,6 +22,10 @@ pub struct VerifyOutcome {
     pub faults: Vec<String>,
 }
 
+/// How often a tree may change while it is hashed, until nobody believes that it ends: `0install store optimise` links
+/// files anew, and other writers may still set times.
+const MAX_RESTARTS: u8 = 3;
+
 /// Which copies of a tree are hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Copies {
@@ -152,6 +156,21 @@ impl Shelf {
             }) => {
                 return Err(ShelfError::Stopped);
             }
+            Err(VerifyError::Unreadable {
+                source: ScanError::Changed { path },
+                ..
+            }) if copy.restarts < MAX_RESTARTS => {
+                tracing::debug!(tree = %id, %path, "tree changed while it was hashed, hashing it anew");
+                let restarts = copy.restarts + 1;
+                self.set_unverified(
+                    id,
+                    &TreeCopy {
+                        restarts,
+                        ..copy.clone()
+                    },
+                )?;
+                return Ok(vec![path.to_string()]);
+            }
             Err(VerifyError::Corrupt { faults, .. }) => {
                 faults.iter().map(ToString::to_string).collect()
             }
@@ -197,6 +216,7 @@ impl Shelf {
         let id = record.id;
         let copy = TreeCopy {
             key: Some(key),
+            restarts: 0,
             state: record.state,
             sizes: record.sizes,
             ..copy.clone()

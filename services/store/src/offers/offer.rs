@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 use tonic::Status;
 use zeroshare_api::errors;
-use zeroshare_content::{BlobId, Entry, GRAIN, TreeId};
+use zeroshare_content::{BlobId, Entry, GRAIN, Piece, TreeId};
 use zeroshare_proof::{Midstates, grain_count};
 use zeroshare_shelf::PieceSource;
 use zeroshare_wire::convert::{merge_ranges, piece_ranges_within, to_piece_ranges};
@@ -32,7 +32,7 @@ pub(crate) struct Offer {
 
 #[derive(Debug)]
 struct Progress {
-    pieces: BTreeMap<u32, Piece>,
+    pieces: BTreeMap<u32, Held>,
     /// For each large file by its line, midstates from the first.
     lists: BTreeMap<u32, Vec<u8>>,
     /// `None` once the offer has ended.
@@ -40,7 +40,7 @@ struct Progress {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Piece {
+struct Held {
     state: PieceState,
     /// What the origin says that it hashes to, and who that is; for stated pieces.
     stated: Option<(Bytes, Arc<str>)>,
@@ -127,6 +127,15 @@ impl Offer {
         })
     }
 
+    /// Names the midstates by which a slice asks to be judged, once all of its file are known.
+    pub(crate) fn list_digest(&self, piece: u32) -> Option<[u8; 32]> {
+        let layout = self.source.layout();
+        match layout.piece(piece)? {
+            Piece::Slice { item, .. } => self.list(layout.items().get(item as usize)?.line)?.digest,
+            Piece::Run { .. } => None,
+        }
+    }
+
     /// Takes in what the fetcher says, and tells watchers.
     pub(crate) fn take_in(&self, request: OfferPartialRequest) -> Result<(), Status> {
         if let Some(midstates) = &request.midstates {
@@ -178,13 +187,13 @@ impl Offer {
             .flat_map(|range| range.first..range.first + range.count)
         {
             let stated = digests.next().map(|digest| (digest, Arc::clone(&origin)));
-            let piece = progress.pieces.entry(number).or_insert_with(|| Piece {
+            let piece = progress.pieces.entry(number).or_insert_with(|| Held {
                 state,
                 stated: stated.clone(),
             });
             // What is proven is not unproven by a later word.
             if state > piece.state {
-                *piece = Piece { state, stated };
+                *piece = Held { state, stated };
             }
         }
         // In their own order where digests go with them.
@@ -200,6 +209,7 @@ impl Offer {
             state: state.into(),
             stated_digests: request.stated_digests,
             origin_peer_id: request.origin_peer_id,
+            known_midstates: progress.known_midstates(),
             ..WatchPiecesResponse::default()
         });
         Ok(())
@@ -249,7 +259,7 @@ impl Offer {
 impl Progress {
     /// One message for each state, and for each origin of stated pieces.
     fn snapshot(&self) -> Vec<WatchPiecesResponse> {
-        let mut groups: BTreeMap<(i32, &str), Vec<(u32, &Piece)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(i32, &str), Vec<(u32, &Held)>> = BTreeMap::new();
         for (number, piece) in &self.pieces {
             let origin = piece.stated.as_ref().map_or("", |(_, origin)| origin);
             groups
@@ -257,7 +267,7 @@ impl Progress {
                 .or_default()
                 .push((*number, piece));
         }
-        let message = |((state, origin), pieces): ((i32, &str), Vec<(u32, &Piece)>)| {
+        let message = |((state, origin), pieces): ((i32, &str), Vec<(u32, &Held)>)| {
             let ranges = merge_ranges(
                 pieces
                     .iter()
@@ -270,10 +280,17 @@ impl Progress {
                 state,
                 stated_digests: digests.map(|(digest, _)| digest.clone()).collect(),
                 origin_peer_id: origin.to_owned(),
+                known_midstates: self.known_midstates(),
                 ..WatchPiecesResponse::default()
             }
         };
         groups.into_iter().map(message).collect()
+    }
+
+    /// Counts the midstates of all files, each from its first.
+    fn known_midstates(&self) -> u32 {
+        let bytes: usize = self.lists.values().map(Vec::len).sum();
+        u32::try_from(bytes / DIGEST_BYTES).unwrap_or(u32::MAX)
     }
 
     fn tell(&self, change: WatchPiecesResponse) {

@@ -114,11 +114,15 @@ impl Transfer {
     }
 
     fn header(&self, piece: u32, range: &Range<u64>) -> Result<PieceHeader, Status> {
-        let list_digest = self.source.pieces().list_digest(piece);
-        let list_digest = list_digest.map_err(|error| status::index_status(&error))?;
-        let stated = match &self.source {
-            Source::Whole(_) => None,
-            Source::Part(offer) => offer.stated_digest(piece),
+        let (list_digest, stated) = match &self.source {
+            Source::Whole(source) => {
+                let list_digest = source.list_digest(piece);
+                (
+                    list_digest.map_err(|error| status::index_status(&error))?,
+                    None,
+                )
+            }
+            Source::Part(offer) => (offer.list_digest(piece), offer.stated_digest(piece)),
         };
         Ok(PieceHeader {
             piece,

@@ -164,6 +164,8 @@ pub(crate) fn config(scratch: &Scratch) -> StoreConfig {
         shared,
     };
     config.roots = vec![root("shared", true), root("own", false)];
+    // Some tests leave readers behind that do not read.
+    config.bounds.drain = Duration::from_millis(500);
     config.local = vec![LocalAddress::Unix {
         path: scratch.join("store.sock"),
         mode: 0o600,
