@@ -32,7 +32,7 @@ pub(crate) async fn add(
     caller: Caller,
     requests: Streaming<AddContentRequest>,
 ) -> Result<(TreeId, PathBuf), CallError> {
-    let permit = shared.calls.try_acquire();
+    let permit = shared.calls.clone().try_acquire_owned();
     let _permit = permit.map_err(|_| CallError::Busy)?;
     let adding = Adding {
         shared: shared.clone(),
@@ -67,7 +67,7 @@ impl Adding {
         let store = store_for(&self.shared, opening.target.clone()).await?;
         let (manifest, rest) = self.read_manifest(&opening, first, &store).await?;
         let id = manifest.id();
-        if let Some(found) = find_verified(&self.shared, &[id], Trust::Index).await {
+        if let Some(found) = find_verified(&self.shared, &[id], Trust::Index, Some(&store)).await {
             return Ok((id, found.path));
         }
         let staged = self.begin(store, manifest).await?;

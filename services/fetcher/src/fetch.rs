@@ -23,7 +23,7 @@ mod writing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{Instrument as _, Span, info, info_span};
 use zeroshare_chassis::Lifetime;
@@ -37,6 +37,7 @@ pub(crate) use locate::Search;
 use offer::Offer;
 pub(crate) use opening::Wish;
 pub(crate) use providers::{Hunt, hunt};
+pub(crate) use report::Convictions;
 pub(crate) use stage::store_for;
 pub(crate) use view::{Meter, Progress, Stage, View};
 
@@ -79,6 +80,7 @@ impl Run {
         let (id, client) = (self.order.ids[0], self.order.client.as_str());
         let (from, replace) = (self.order.from.len(), self.order.replace);
         info!(%id, client, from, replace, "fetch started");
+        let start = Instant::now();
         let cancel = self.entry.cancel.clone();
         let stopping = self.shared.lifetime.stopping();
         let tasks = self.tasks.clone();
@@ -89,9 +91,10 @@ impl Run {
         };
         // Only when nothing writes any more may others have the staging directory.
         tasks.end(END_GRACE).await;
+        let elapsed = start.elapsed();
         match &result {
-            Ok(path) => info!(%id, path = %path.display(), "fetch finished"),
-            Err(failure) => info!(%id, %failure, "fetch finished without success"),
+            Ok(path) => info!(%id, path = %path.display(), ?elapsed, "fetch finished"),
+            Err(failure) => info!(%id, %failure, ?elapsed, "fetch finished without success"),
         }
         self.entry.finish(result);
     }
@@ -125,8 +128,9 @@ impl Run {
         } else {
             Trust::Index
         };
+        let also = self.order.target_store.as_deref();
         let span = info_span!("look locally");
-        find_verified(&self.shared, &self.order.ids, trust)
+        find_verified(&self.shared, &self.order.ids, trust, also)
             .instrument(span)
             .await
     }

@@ -1,12 +1,12 @@
 //! What this machine holds already.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tracing::{debug, warn};
 use zeroshare_api::deadline;
 use zeroshare_content::{Family, TreeId};
-use zeroshare_shelf::{find_tree, verify_tree};
+use zeroshare_shelf::{RootKind, StoreRoot, find_tree, verify_tree};
 use zeroshare_wire::pb::store::v1::{HeldContent, ListContentRequest};
 
 use crate::shared::Shared;
@@ -31,15 +31,20 @@ pub(crate) struct LocalTree {
     pub(crate) path: PathBuf,
 }
 
-/// Finds a tree that verifies, under any of its names and spellings.
+/// Finds a tree that verifies, under any of its names and spellings, in the stores or in one more.
 pub(crate) async fn find_verified(
     shared: &Arc<Shared>,
     ids: &[TreeId],
     trust: Trust,
+    also: Option<&Path>,
 ) -> Option<LocalTree> {
     for id in ids {
         let id = *id;
-        let roots = shared.config.roots.clone();
+        let mut roots = shared.config.roots.clone();
+        roots.extend(also.map(|path| StoreRoot {
+            path: path.to_owned(),
+            kind: RootKind::Named,
+        }));
         let found = shared
             .lifetime
             .spawn_blocking("find a tree", move || find_tree(&roots, &id));
@@ -57,7 +62,7 @@ pub(crate) async fn find_verified(
 }
 
 async fn verifies(shared: &Arc<Shared>, id: TreeId, path: PathBuf) -> bool {
-    let Some(store) = path.parent().map(std::path::Path::to_owned) else {
+    let Some(store) = path.parent().map(Path::to_owned) else {
         return false;
     };
     let hashed = shared.lifetime.spawn_blocking("verify a tree", move || {
@@ -74,10 +79,10 @@ async fn verifies(shared: &Arc<Shared>, id: TreeId, path: PathBuf) -> bool {
 }
 
 /// Asks the store's index, which has the tree only after it was hashed in full.
-async fn is_indexed(shared: &Shared, id: TreeId, path: &std::path::Path) -> bool {
+async fn is_indexed(shared: &Shared, id: TreeId, path: &Path) -> bool {
     let limit = shared.config.patience.local_call;
     match deadline::within(limit, look_up(shared, id)).await {
-        Ok(Some(held)) => held.verify_time.is_some() && std::path::Path::new(&held.path) == path,
+        Ok(Some(held)) => held.verify_time.is_some() && Path::new(&held.path) == path,
         Ok(None) => false,
         Err(error) => {
             debug!(%id, %error, "the store does not say whether it holds a tree");

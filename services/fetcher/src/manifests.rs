@@ -45,10 +45,10 @@ pub(crate) async fn read(
     shared: &Arc<Shared>,
     order: ManifestOrder,
 ) -> Result<ReceiverStream<Result<ReadManifestResponse, Status>>, CallError> {
-    let permit = shared.calls.try_acquire();
-    let _permit = permit.map_err(|_| CallError::Busy)?;
+    let permit = shared.calls.clone().try_acquire_owned();
+    let permit = permit.map_err(|_| CallError::Busy)?;
     let span = info_span!("read manifest", id = %order.ids[0]);
-    let described = match find_verified(shared, &order.ids, Trust::Index).await {
+    let described = match find_verified(shared, &order.ids, Trust::Index, None).await {
         Some(local) => describe_local(shared, local).instrument(span).await?,
         None => describe_remote(shared, order).instrument(span).await?,
     };
@@ -59,6 +59,8 @@ pub(crate) async fn read(
             () = send(described, messages) => {}
             () = stopping => {}
         }
+        // Held until the caller has all of it.
+        drop(permit);
     };
     drop(shared.lifetime.spawn("send a manifest", sending));
     Ok(ReceiverStream::new(stream))

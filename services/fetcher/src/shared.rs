@@ -9,6 +9,7 @@ use zeroshare_api::rpc::discovery::v1::discovery_service_client::DiscoveryServic
 use zeroshare_api::rpc::store::v1::local_store_service_client::LocalStoreServiceClient;
 use zeroshare_chassis::Lifetime;
 
+use crate::fetch::Convictions;
 use crate::registry::Registry;
 use crate::settings::FetcherConfig;
 
@@ -31,7 +32,9 @@ pub(crate) struct Shared {
     /// Manifests that are large.
     pub(crate) manifests: Semaphore,
     /// Calls that stream content from or to callers.
-    pub(crate) calls: Semaphore,
+    pub(crate) calls: Arc<Semaphore>,
+    /// Who was convicted lately.
+    pub(crate) convictions: Convictions,
     /// Threads that hash and write.
     pub(crate) writers: Arc<Semaphore>,
 }
@@ -47,7 +50,8 @@ impl Shared {
             store: local_channel(&config.store),
             transfers: Semaphore::new(config.concurrent_fetches),
             manifests: Semaphore::new(LARGE_MANIFESTS),
-            calls: Semaphore::new(CONCURRENT_CALLS),
+            calls: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
+            convictions: Convictions::default(),
             // One more than cores, so that one may wait for the disk.
             writers: Arc::new(Semaphore::new(cores + 1)),
             config,

@@ -1,9 +1,11 @@
 //! Telling discovery how providers did; best effort.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use tracing::{Instrument as _, debug};
+use tracing::{Instrument as _, debug, warn};
 use zeroshare_api::deadline;
 use zeroshare_content::TreeId;
 use zeroshare_transfer::DropReason;
@@ -11,6 +13,9 @@ use zeroshare_wire::convert::store_address;
 use zeroshare_wire::pb::discovery::v1::{ProviderFault, ReportProviderRequest};
 
 use crate::shared::Shared;
+
+/// For how long a conviction counts when several are compared.
+const CONVICTIONS_TIME: Duration = Duration::from_hours(1);
 
 /// How a provider did.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +42,28 @@ pub(crate) fn fault_of(reason: DropReason) -> Option<ProviderFault> {
     }
 }
 
+/// Who was convicted lately: when that are many, it is us.
+#[derive(Debug, Default)]
+pub(crate) struct Convictions {
+    times: Mutex<BTreeMap<SocketAddr, Instant>>,
+}
+
+impl Convictions {
+    /// How many different ones within [`CONVICTIONS_TIME`] are believed to be guilty.
+    const MOST: usize = 2;
+
+    fn may_convict(&self, now: Instant, address: SocketAddr) -> bool {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.retain(|_, time| now.saturating_duration_since(*time) < CONVICTIONS_TIME);
+        times.insert(address, now);
+        // Bounded: who comes beyond a few is only counted once more.
+        while times.len() > Self::MOST + 1 {
+            times.pop_first();
+        }
+        times.len() <= Self::MOST
+    }
+}
+
 /// Tells discovery in the background.
 pub(crate) fn report(
     shared: &Arc<Shared>,
@@ -47,6 +74,14 @@ pub(crate) fn report(
 ) {
     let (bytes_per_second, fault) = match deed {
         Deed::Gave { bytes_per_second } => (bytes_per_second, ProviderFault::Unspecified),
+        Deed::Fault(ProviderFault::Convicted)
+            if !shared.convictions.may_convict(Instant::now(), address) =>
+        {
+            warn!(
+                "several peers seem to send wrong bytes: it may be our own memory or network card"
+            );
+            (0, ProviderFault::Corrupt)
+        }
         Deed::Fault(fault) => (0, fault),
     };
     let request = ReportProviderRequest {
@@ -69,4 +104,25 @@ pub(crate) fn report(
             .lifetime
             .spawn("report a provider", telling.in_current_span()),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_two_convicts_in_an_hour_we_suspect_ourselves() {
+        let convictions = Convictions::default();
+        let start = Instant::now();
+        let may = |minutes: u64, port: u16| {
+            let now = start + Duration::from_mins(minutes);
+            convictions.may_convict(now, SocketAddr::from(([10, 0, 0, 1], port)))
+        };
+        assert!(may(0, 1));
+        assert!(may(1, 1));
+        assert!(may(2, 2));
+        assert!(!may(3, 3));
+        assert!(!may(4, 4));
+        assert!(may(120, 5));
+    }
 }

@@ -71,6 +71,7 @@ pub(super) async fn begin(
 ) -> Result<Begun, FetchFailure> {
     let id = manifest.id();
     let patience = &run.shared.config.patience;
+    let also = run.order.target_store.as_deref();
     let end = Instant::now() + patience.locked;
     loop {
         match begin_once(&run.shared, target, manifest).await? {
@@ -84,7 +85,7 @@ pub(super) async fn begin(
         }
         if let Target::Store(_) = target
             && !run.order.replace
-            && let Some(found) = find_verified(&run.shared, &[id], Trust::Index).await
+            && let Some(found) = find_verified(&run.shared, &[id], Trust::Index, also).await
         {
             return Ok(Begun::Present(found.path));
         }

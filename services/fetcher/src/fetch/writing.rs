@@ -321,3 +321,103 @@ fn whole_items(layout: &Layout, items: &Range<u32>, available: usize) -> (u32, u
     }
     (count, len)
 }
+
+#[cfg(test)]
+mod tests {
+    use zeroshare_content::{Family, Manifest, Piece};
+
+    use super::*;
+
+    #[test]
+    fn jobs_cover_a_run_in_order_whatever_its_entries_and_however_it_comes() {
+        // Enough for pieces of several megabytes, so that runs have entries of more than one.
+        let sizes = (0..3000_u64).map(|number| match number % 4 {
+            0 => 3_000_000,
+            1 => 700_000,
+            2 => 1_500_000,
+            _ => 40 + number,
+        });
+        let layout = Arc::new(layout(sizes));
+        assert!(layout.piece_size() >= 2 * LARGE_ITEM_BYTES);
+        for piece in 0..6 {
+            for part in [100_000, 1024 * 1024] {
+                check_run(&layout, piece, part);
+            }
+        }
+    }
+
+    #[test]
+    fn jobs_cover_a_slice_in_order() {
+        let layout = Arc::new(layout([10 * 1024 * 1024].into_iter()));
+        for part in [1, 1000, 100_000, 1024 * 1024] {
+            let len = 3 * 128 * 1024;
+            let mut cutter = Cutter::of_slice(layout.clone(), 0, 5000, false);
+            let mut end = 5000;
+            for job in jobs(&mut cutter, len, part) {
+                let Job::SlicePart { offset, bytes, .. } = job else {
+                    panic!("not of a slice")
+                };
+                assert_eq!(offset, end);
+                end += bytes.len() as u64;
+            }
+            assert_eq!(end, 5000 + len as u64);
+        }
+    }
+
+    fn check_run(layout: &Arc<Layout>, piece: u32, part: usize) {
+        let Some(Piece::Run { items }) = layout.piece(piece) else {
+            return;
+        };
+        let len = usize::try_from(layout.piece_len(piece).unwrap()).unwrap();
+        let mut cutter = Cutter::of_items(layout.clone(), items.clone());
+        let (mut next, mut inside) = (items.start, 0);
+        for job in jobs(&mut cutter, len, part) {
+            assert!(job.len() <= 2 * LARGE_ITEM_BYTES, "memory is bounded");
+            match job {
+                Job::Items { items, bytes } => {
+                    assert_eq!((items.start, inside), (next, 0));
+                    let own: u64 = items.clone().map(|item| item_size(layout, item)).sum();
+                    assert_eq!(own, bytes.len() as u64);
+                    next = items.end;
+                }
+                Job::ItemPart {
+                    item,
+                    offset,
+                    bytes,
+                    is_last,
+                } => {
+                    assert_eq!((item, offset), (next, inside));
+                    inside += bytes.len() as u64;
+                    assert_eq!(is_last, inside == item_size(layout, item));
+                    if is_last {
+                        next += 1;
+                        inside = 0;
+                    }
+                }
+                Job::SlicePart { .. } => panic!("not of a run"),
+            }
+        }
+        assert_eq!((next, inside), (items.end, 0));
+    }
+
+    fn jobs(cutter: &mut Cutter, len: usize, part: usize) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        let mut left = len;
+        while left > 0 {
+            let bytes = Bytes::from(vec![0; part.min(left)]);
+            left -= bytes.len();
+            jobs.extend(cutter.push(bytes));
+        }
+        jobs.extend(std::iter::from_fn(|| cutter.cut()));
+        jobs
+    }
+
+    fn layout(sizes: impl Iterator<Item = u64>) -> Layout {
+        let lines = sizes
+            .enumerate()
+            .map(|(number, size)| format!("F {number:064x} 1 {size} file {number:05}\n"));
+        let text: String = lines.collect();
+        let manifest = Manifest::parse(Family::Sha256, text.into_bytes()).unwrap();
+        Layout::of_manifest(&manifest).unwrap()
+    }
+}

@@ -3,15 +3,18 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use zeroshare_api::connect::{PeerChannelOptions, peer_channel};
 use zeroshare_chassis::listen::{LocalAddress, LocalListener};
 use zeroshare_chassis::settings::{CommonConfig, CommonSettings};
 use zeroshare_chassis::{Env, Lifetime};
 use zeroshare_content::{Algorithm, TreeId};
 use zeroshare_shelf::{IndexPlace, ShelvedRoot};
 use zeroshare_store::{StoreConfig, StoreListeners, StoreSettings};
-use zeroshare_testkit::{Scratch, TestTree, eventually, loopback_listener, put_in_store};
+use zeroshare_testkit::{
+    Offered, Peer, Scratch, TestTree, eventually, loopback_listener, put_in_store,
+};
 use zeroshare_wire::pb::fetcher::v1::{FetchState, StartFetchRequest};
-use zeroshare_wire::pb::store::v1::ListContentRequest;
+use zeroshare_wire::pb::store::v1::{ListContentRequest, StatContentRequest};
 
 use super::machine::{LIMIT, Machine, assert_succeeded, wish};
 
@@ -56,6 +59,48 @@ async fn only_what_changed_is_fetched_of_a_new_version() {
     );
     // The new file, and a few links and neighbours too near to be left out.
     assert!(received < 50_000, "{received} bytes were received");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_fetched_is_offered_meanwhile() {
+    let tree = TestTree::many_files(43, 600, 20_000);
+    let id = tree.tree_id(ALGORITHM);
+    let offered = Offered::tree(&tree, ALGORITHM);
+    let pieces = offered.piece_count();
+    let head = Peer::honest([offered.only(0..pieces / 2)]);
+    let machine = Machine::with(|config| config.patience.starved = LIMIT);
+    let own = Store::start(&machine.scratch, &machine.store(), true);
+    machine.announce(&id, &[&head]);
+    let started = machine.start(wish(&id)).await;
+    let options = PeerChannelOptions::default();
+    let channel = peer_channel(own.lan.unwrap(), &options).await.unwrap();
+    let reader = zeroshare_api::clients::store(channel);
+    let request = StatContentRequest {
+        content_ids: vec![id.to_string()],
+    };
+    eventually("half of it is offered", LIMIT, async || {
+        let stats = reader
+            .clone()
+            .stat_content(request.clone())
+            .await
+            .unwrap()
+            .into_inner()
+            .stats;
+        stats
+            .first()
+            .is_some_and(|stat| stat.held_pieces == pieces / 2)
+    })
+    .await;
+    // Another machine makes do with that half and the other one.
+    let tail = Peer::honest([Offered::tree(&tree, ALGORITHM).only(pieces / 2..pieces)]);
+    let second = Machine::new();
+    let from = vec![own.lan.unwrap().to_string(), tail.address().to_string()];
+    let fetch = second.fetch(StartFetchRequest { from, ..wish(&id) }).await;
+    assert_succeeded(&second, &id, &fetch);
+
+    machine.announce(&id, &[&tail]);
+    let fetch = machine.end_of(&started).await;
+    assert_succeeded(&machine, &id, &fetch);
 }
 
 /// A machine that offers trees on loopback.
