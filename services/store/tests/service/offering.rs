@@ -7,11 +7,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use zeroshare_api::errors::ErrorReason;
 use zeroshare_content::{Algorithm, TreeId};
+use zeroshare_proof::{GrainHasher, Midstates};
 use zeroshare_testkit::{Offered, TestTree};
 use zeroshare_wire::convert::{ReadPieces, Span, Wanted};
 use zeroshare_wire::pb::content::v1::{PieceRange, PieceState};
 use zeroshare_wire::pb::store::v1::{
-    OfferPartialRequest, OfferPartialResponse, StatContentRequest, WatchPiecesRequest,
+    FileMidstates, OfferPartialRequest, OfferPartialResponse, ReadMidstatesRequest,
+    StatContentRequest, WatchPiecesRequest,
 };
 
 use crate::fixture::{Running, next, read, reason, request};
@@ -164,6 +166,101 @@ async fn a_watcher_hears_the_end_when_everything_is_there() {
 }
 
 #[tokio::test]
+async fn midstates_of_what_is_staged_are_given_as_far_as_they_are_known() {
+    let running = Running::start();
+    let (message, id, list) = staged_large_file(&running);
+    let (start, rest) = list.as_bytes().split_at(64);
+    let message = OfferPartialRequest {
+        midstates: given(0, start),
+        ..message
+    };
+    let offering = offer(&running, message).await.unwrap();
+
+    let mut client = running.peers().await;
+    let wanted = ReadMidstatesRequest {
+        content_id: id.to_string(),
+        files: vec![0],
+        ..ReadMidstatesRequest::default()
+    };
+    let mut stream = client.read_midstates(wanted).await.unwrap().into_inner();
+    let known = next(&mut stream).await.unwrap().unwrap();
+    assert_eq!(
+        (known.total_grains, known.midstates.as_ref()),
+        (list.grains(), start)
+    );
+    assert!(known.list_digest.is_empty());
+    assert!(
+        read(&mut client, &pieces(id, 0..1)).await.unwrap().pieces[0]
+            .0
+            .list_digest
+            .is_empty()
+    );
+
+    let watch = WatchPiecesRequest {
+        content_id: id.to_string(),
+    };
+    let mut watching = client.watch_pieces(watch).await.unwrap().into_inner();
+    assert_eq!(
+        next(&mut watching).await.unwrap().unwrap().known_midstates,
+        2
+    );
+    next(&mut watching).await.unwrap();
+    let more = OfferPartialRequest {
+        midstates: given(2, rest),
+        ranges: vec![PieceRange { first: 1, count: 1 }],
+        state: PieceState::Linked.into(),
+        ..OfferPartialRequest::default()
+    };
+    offering.messages.send(more).await.unwrap();
+    let known = next(&mut watching).await.unwrap().unwrap().known_midstates;
+    assert_eq!(known + 1, list.grains());
+    let received = read(&mut client, &pieces(id, 0..2)).await.unwrap();
+    let digest = list.list_digest().to_vec();
+    assert!(
+        received
+            .pieces
+            .iter()
+            .all(|(header, _)| header.list_digest == digest)
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn midstates_that_do_not_fit_the_file_are_refused() {
+    let running = Running::start();
+    let (message, _, list) = staged_large_file(&running);
+    let too_many = [list.as_bytes(), &[0; 32]].concat();
+    for midstates in [
+        given(1, list.as_bytes()),
+        given(0, &too_many),
+        given(0, &[0; 31]),
+    ] {
+        let message = OfferPartialRequest {
+            midstates,
+            ..message.clone()
+        };
+        assert_eq!(
+            reason(offer(&running, message).await),
+            ErrorReason::MalformedRequest
+        );
+    }
+    let elsewhere = FileMidstates {
+        file: 1,
+        first_grain: 0,
+        midstates: vec![0; 32].into(),
+    };
+    let message = OfferPartialRequest {
+        midstates: Some(elsewhere),
+        ..message
+    };
+    assert_eq!(
+        reason(offer(&running, message).await),
+        ErrorReason::MalformedRequest
+    );
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn stated_pieces_carry_the_word_of_their_origin() {
     let running = Running::start();
     let tree = TestTree::small();
@@ -248,6 +345,28 @@ async fn nothing_but_a_staging_directory_of_a_known_store_can_be_offered() {
     refused(&|message| message.ranges[0].count = 0).await;
     assert!(offer(&running, good).await.is_ok());
     running.stop().await;
+}
+
+/// Stages a file of several slices; gives an offer of its first, and its midstates.
+fn staged_large_file(running: &Running) -> (OfferPartialRequest, TreeId, Midstates) {
+    let tree = TestTree::one_file(4, 600_000);
+    let offered = Offered::tree(&tree, Algorithm::Sha256New);
+    let id = stage(running, &tree, "tmp-1");
+    let mut hasher = GrainHasher::new();
+    hasher.update(&fs::read(running.root("shared").join("tmp-1/data")).unwrap());
+    (
+        first(running, &offered, id, &[(0, 1)]),
+        id,
+        hasher.finish().1,
+    )
+}
+
+fn given(first_grain: u32, midstates: &[u8]) -> Option<FileMidstates> {
+    Some(FileMidstates {
+        file: 0,
+        first_grain,
+        midstates: midstates.to_vec().into(),
+    })
 }
 
 /// Writes a tree where a fetcher stages it.
