@@ -171,7 +171,7 @@ async fn midstates_of_what_is_staged_are_given_as_far_as_they_are_known() {
     let (message, id, list) = staged_large_file(&running);
     let (start, rest) = list.as_bytes().split_at(64);
     let message = OfferPartialRequest {
-        midstates: given(0, start),
+        midstates: Some(given(0, start)),
         ..message
     };
     let offering = offer(&running, message).await.unwrap();
@@ -206,7 +206,7 @@ async fn midstates_of_what_is_staged_are_given_as_far_as_they_are_known() {
     );
     next(&mut watching).await.unwrap();
     let more = OfferPartialRequest {
-        midstates: given(2, rest),
+        midstates: Some(given(2, rest)),
         ranges: vec![PieceRange { first: 1, count: 1 }],
         state: PieceState::Linked.into(),
         ..OfferPartialRequest::default()
@@ -236,7 +236,7 @@ async fn midstates_that_do_not_fit_the_file_are_refused() {
         given(0, &[0; 31]),
     ] {
         let message = OfferPartialRequest {
-            midstates,
+            midstates: Some(midstates),
             ..message.clone()
         };
         assert_eq!(
@@ -361,12 +361,12 @@ fn staged_large_file(running: &Running) -> (OfferPartialRequest, TreeId, Midstat
     )
 }
 
-fn given(first_grain: u32, midstates: &[u8]) -> Option<FileMidstates> {
-    Some(FileMidstates {
+fn given(first_grain: u32, midstates: &[u8]) -> FileMidstates {
+    FileMidstates {
         file: 0,
         first_grain,
         midstates: midstates.to_vec().into(),
-    })
+    }
 }
 
 /// Writes a tree where a fetcher stages it.
