@@ -97,7 +97,8 @@ impl Services {
     /// Finds a node, or starts what is needed.
     pub fn reach(session: &Session, settings: &Resolved, needs: Needs) -> Result<Self, Failure> {
         let user = rustix::process::geteuid().as_raw();
-        for places in places::candidates(&settings.common.places) {
+        let usual = Places::find(&session.env);
+        for places in places::candidates(&settings.common.places, &usual) {
             match places::owner(&places) {
                 Some(owner) if needs.of == Of::Anybody || owner == user => {
                     tracing::debug!(places = %places.runtime_dir.display(), "a node runs");

@@ -60,7 +60,11 @@ impl Settings {
     pub fn of_environment() -> Result<Self, Failure> {
         match NoFlags::try_parse_from(["zeroshare"]) {
             Ok(parsed) => Ok(parsed.settings),
-            Err(error) => Err(refused(format!("in the environment: {}", error.render()))),
+            Err(error) => {
+                let words = error.render().to_string();
+                let words = words.trim_start_matches("error: ").trim_end();
+                Err(refused(format!("in the environment: {words}")))
+            }
         }
     }
 }

@@ -7,11 +7,12 @@ use zeroshare_chassis::Places;
 
 use super::SERVICES;
 
-/// The user's places first, then the machine's.
-pub(super) fn candidates(own: &Places) -> Vec<Places> {
+/// The user's places first, then the machine's; whoever names other places than the usual ones means only those.
+pub(super) fn candidates(own: &Places, usual: &Places) -> Vec<Places> {
     let mut candidates = vec![own.clone()];
     let machine = Places::machine();
-    if machine.runtime_dir != own.runtime_dir {
+    let is_named = own.runtime_dir != usual.runtime_dir;
+    if !is_named && machine.runtime_dir != own.runtime_dir {
         candidates.push(machine);
     }
     candidates
@@ -57,7 +58,17 @@ mod tests {
     #[test]
     fn the_machines_node_comes_after_the_users() {
         let own = places(Path::new("/run/user/1000/zeroshare"));
-        assert_eq!(candidates(&own), [own.clone(), Places::machine()]);
-        assert_eq!(candidates(&Places::machine()), [Places::machine()]);
+        assert_eq!(candidates(&own, &own), [own.clone(), Places::machine()]);
+        assert_eq!(
+            candidates(&Places::machine(), &Places::machine()),
+            [Places::machine()]
+        );
+    }
+
+    #[test]
+    fn whoever_names_a_node_means_no_other() {
+        let usual = places(Path::new("/run/user/1000/zeroshare"));
+        let named = places(Path::new("/tmp/elsewhere"));
+        assert_eq!(candidates(&named, &usual), std::slice::from_ref(&named));
     }
 }

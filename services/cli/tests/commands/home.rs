@@ -97,6 +97,8 @@ impl Home {
         ] {
             command.env(name, "true");
         }
+        // Named, so that no node of this machine is asked instead.
+        command.env("ZEROSHARE_RUNTIME_DIR", self.path("run/node"));
         command
             .env("ZEROSHARE_INTERFACE", "lo")
             .env("ZEROSHARE_PORT", "0");
