@@ -78,7 +78,8 @@ pub(crate) enum Reach {
 pub(crate) struct Beacons {
     /// The next beacon to everybody; `None` until there is somewhere to say it.
     regular: Option<Instant>,
-    last: Option<Instant>,
+    /// The last beacon that was planned because of a change.
+    last_change: Option<Instant>,
     /// The interval that followed from the last one.
     interval: Option<Duration>,
     /// The first beacon on new interfaces.
@@ -125,9 +126,13 @@ impl Membership {
         let Some(regular) = self.beacons.regular else {
             return;
         };
-        let distance = self.beacons.last.map_or(now, |last| last + CHANGE_DISTANCE);
+        let last = self.beacons.last_change;
+        let distance = last.map_or(now, |last| last + CHANGE_DISTANCE);
         let at = distance.max(now + between(&mut self.rng, CHANGE_DELAY, CHANGE_DELAY * 2));
-        self.beacons.regular = Some(regular.min(at));
+        if at < regular {
+            self.beacons.regular = Some(at);
+            self.beacons.last_change = Some(at);
+        }
     }
 
     fn plan_regular(&mut self, now: Instant, interval: Duration) {
@@ -157,7 +162,6 @@ impl Membership {
 
     /// Says on some interfaces that this node lives, and how many bytes that came to.
     fn beacon(&mut self, now: Instant, speaks_on: impl Fn(u32) -> bool) -> u64 {
-        self.beacons.last = Some(now);
         let mut destinations = self.everybody(now, Reach::Heard);
         destinations.retain(|destination| match destination {
             Destination::Everybody { interface, .. } => speaks_on(*interface),
@@ -273,7 +277,7 @@ impl Membership {
         }
         let filtered = alive
             .filter
-            .map_or(Ok(()), |part| self.take_filter(heard, part));
+            .map_or(Ok(()), |part| self.take_filter(now, heard, part));
         self.prove_ahead(now, &heard.key);
         filtered
     }
@@ -298,14 +302,20 @@ impl Membership {
         }
     }
 
-    fn take_filter(&mut self, heard: &Heard, part: FilterPart) -> Result<(), DropReason> {
+    fn take_filter(
+        &mut self,
+        now: Instant,
+        heard: &Heard,
+        part: FilterPart,
+    ) -> Result<(), DropReason> {
         if part.bloom.is_overfull() {
             return Err(DropReason::OverfullFilter);
         }
         if !self.holdings.day().accepts(part.day) {
             return Err(DropReason::OtherDay);
         }
-        self.peers.take_filter(&heard.key, heard.run.sequence, part);
+        self.peers
+            .take_filter(now, &heard.key, heard.run.sequence, part);
         Ok(())
     }
 

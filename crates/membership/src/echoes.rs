@@ -63,7 +63,21 @@ struct Asked {
     key: Option<PeerKey>,
     speech: Speech,
     tries: u32,
-    due: Instant,
+    first_at: Option<Instant>,
+    due: Option<Instant>,
+}
+
+impl Asked {
+    fn new(target: SocketAddr, key: Option<PeerKey>, speech: Speech) -> Self {
+        Self {
+            target,
+            key,
+            speech,
+            tries: 0,
+            first_at: None,
+            due: None,
+        }
+    }
 }
 
 impl Echoes {
@@ -86,16 +100,29 @@ impl Echoes {
     }
 
     fn insert(&mut self, nonce: u64, asked: Asked) {
-        self.due.insert((asked.due, nonce));
+        self.due.extend(asked.due.map(|due| (due, nonce)));
         self.targets.insert(asked.target, nonce);
         self.asked.insert(nonce, asked);
     }
 
     fn remove(&mut self, nonce: u64) -> Option<Asked> {
         let asked = self.asked.remove(&nonce)?;
-        self.due.remove(&(asked.due, nonce));
+        if let Some(due) = asked.due {
+            self.due.remove(&(due, nonce));
+        }
         self.targets.remove(&asked.target);
         Some(asked)
+    }
+
+    /// Makes way for a question to the same address before one that was only planned.
+    fn forget_planned(&mut self, target: SocketAddr, at: Instant) {
+        let Some(nonce) = self.targets.get(&target).copied() else {
+            return;
+        };
+        let is_planned = |one: &Asked| one.tries == 0 && one.due > Some(at);
+        if self.asked.get(&nonce).is_some_and(is_planned) {
+            self.remove(nonce);
+        }
     }
 }
 
@@ -120,33 +147,44 @@ impl Membership {
     /// It is asked where it is known to be, and where the newcomer says that it is: silence at the second proves
     /// nothing against it.
     pub(crate) fn reprove(&mut self, now: Instant, heard: &Heard) {
+        self.reprove_after(now, heard, ASK_SURPRISING_AGAIN);
+    }
+
+    /// The same because it is needed now.
+    pub(crate) fn reprove_now(&mut self, now: Instant, heard: &Heard) {
+        self.reprove_after(now, heard, Duration::ZERO);
+    }
+
+    fn reprove_after(&mut self, now: Instant, heard: &Heard, pause: Duration) {
         let Some(entry) = self.peers.get(&heard.key) else {
             return;
         };
         let (known, port) = (entry.unicast_port(), heard.unicast_port);
-        let speech = if entry.is_proven() {
+        let is_needed = entry.is_proven() || pause.is_zero();
+        let speech = if is_needed {
             Speech::Own
         } else {
             Speech::Ahead
         };
-        self.ask_entry(now, &heard.key, ASK_SURPRISING_AGAIN, speech);
+        self.ask_entry(now, &heard.key, pause, speech);
         if known != port && port != 0 {
-            self.ask_echo(now, heard.key.1.port(port), Some(heard.key), Speech::Ahead);
+            self.ask_echo(now, heard.key.1.port(port), Some(heard.key), speech);
         }
     }
 
+    /// Asks a peer where it is known to be, but no sooner than `pause` after the last time.
     fn ask_entry(&mut self, now: Instant, key: &PeerKey, pause: Duration, speech: Speech) {
-        let Some(entry) = self.peers.get_mut(key) else {
+        let Some(entry) = self.peers.get(key) else {
             return;
         };
-        let asked = entry.echo_asked_at;
-        let recently = asked.is_some_and(|at| now.saturating_duration_since(at) < pause);
-        if entry.unicast_port() == 0 || recently {
+        if entry.unicast_port() == 0 {
             return;
         }
         let target = key.1.port(entry.unicast_port());
-        entry.echo_asked_at = Some(now);
-        self.ask_echo(now, target, Some(*key), speech);
+        let at = entry
+            .echo_asked_at
+            .map_or(now, |asked| (asked + pause).max(now));
+        self.ask_echo_at(now, at, Asked::new(target, Some(*key), speech));
     }
 
     /// Asks whoever listens at an address for an echo.
@@ -157,19 +195,24 @@ impl Membership {
         key: Option<PeerKey>,
         speech: Speech,
     ) {
-        let may_speak = self.surroundings.may_speak_with(&Place::of(target));
-        if !may_speak || !self.echoes.has_room(target, speech) {
+        self.ask_echo_at(now, now, Asked::new(target, key, speech));
+    }
+
+    fn ask_echo_at(&mut self, now: Instant, at: Instant, mut asked: Asked) {
+        if !self.surroundings.may_speak_with(&Place::of(asked.target)) {
+            return;
+        }
+        self.echoes.forget_planned(asked.target, at);
+        if !self.echoes.has_room(asked.target, asked.speech) {
             return;
         }
         let nonce = self.rng.u64(..);
-        let asked = Asked {
-            target,
-            key,
-            speech,
-            tries: 0,
-            due: now,
-        };
-        self.try_echo(now, nonce, asked);
+        if at > now {
+            asked.due = Some(at);
+            self.echoes.insert(nonce, asked);
+        } else {
+            self.try_echo(now, nonce, asked);
+        }
     }
 
     /// Asks, and plans to ask again. A question that this node's own limits hold back is no try.
@@ -178,8 +221,12 @@ impl Membership {
         let payload = self.identity.say(Body::Echo(Echo { nonce, reply }), None);
         let destination = Destination::One(asked.target);
         let was_sent = self.send(now, destination, asked.speech, payload);
-        asked.due = now + FIRST_REPETITION * 2_u32.pow(asked.tries);
+        asked.due = Some(now + FIRST_REPETITION * 2_u32.pow(asked.tries));
         asked.tries += u32::from(was_sent);
+        asked.first_at.get_or_insert(now);
+        if let Some(entry) = asked.key.and_then(|key| self.peers.get_mut(&key)) {
+            entry.echo_asked_at = Some(now);
+        }
         self.echoes.insert(nonce, asked);
     }
 
@@ -241,11 +288,11 @@ impl Membership {
         if !self.echoes.asked.get(&nonce).is_some_and(at_place) {
             return Err(DropReason::Unsolicited);
         }
-        self.echoes.remove(nonce);
+        let asked_at = self.echoes.remove(nonce).and_then(|asked| asked.first_at);
         self.peers
             .add(now, heard)
             .map_err(|_| DropReason::TableFull)?;
-        if self.peers.prove(now, heard) {
+        if self.peers.prove(now, heard, asked_at.unwrap_or(now)) {
             self.say(Event::PeerUp(heard.key.0));
         }
         if let Some(entry) = self.peers.get_mut(&heard.key) {

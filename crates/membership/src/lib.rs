@@ -31,6 +31,8 @@ mod rates;
 mod settings;
 mod standings;
 mod surroundings;
+#[cfg(test)]
+mod testing;
 
 pub use drops::DropReason;
 pub use event::{

@@ -383,11 +383,24 @@ impl Membership {
             .add(now, heard)
             .map_err(|_| DropReason::TableFull)?;
         self.measure_answer(now, id, answer.nonce);
+        // Else it restarted, or its store came up since: its echo says so.
+        let is_current = self
+            .peers
+            .get(&heard.key)
+            .is_some_and(|entry| entry.is_as_proven(heard));
         for holding in &answer.holdings {
             if let Some(entry) = self.peers.get_mut(&heard.key) {
                 entry.state(now, self.holdings.day(), *holding);
             }
-            self.hear_claim(now, id, &heard.key, (*holding, Claim::Stated));
+            let claimed = (*holding, Claim::Stated);
+            if is_current {
+                self.tell(now, id, &heard.key, claimed);
+            } else {
+                self.await_proof(id, &heard.key, claimed);
+            }
+        }
+        if !is_current {
+            self.reprove_now(now, heard);
         }
         Ok(())
     }
@@ -428,18 +441,25 @@ impl Membership {
             self.tell(now, id, key, claimed);
             return;
         }
-        let Some(lookup) = self.lookups.open.get_mut(&id) else {
-            return;
-        };
-        if lookup.tags.content(claimed.0.tag).is_none() {
-            return;
-        }
-        if lookup.awaited.len() < MOST_AWAITED || lookup.awaited.contains_key(key) {
-            let claims = lookup.awaited.entry(*key).or_default();
-            claims.retain(|(other, _)| other.tag != claimed.0.tag);
-            claims.push(claimed);
+        if self.await_proof(id, key, claimed) {
             self.prove_now(now, key);
         }
+    }
+
+    /// Notes a claim to be told once the peer echoed. Says whether there was room for it.
+    fn await_proof(&mut self, id: LookupId, key: &PeerKey, claimed: Claimed) -> bool {
+        let Some(lookup) = self.lookups.open.get_mut(&id) else {
+            return false;
+        };
+        let is_wanted = lookup.tags.content(claimed.0.tag).is_some();
+        let has_room = lookup.awaited.len() < MOST_AWAITED || lookup.awaited.contains_key(key);
+        if !is_wanted || !has_room {
+            return false;
+        }
+        let claims = lookup.awaited.entry(*key).or_default();
+        claims.retain(|(other, _)| other.tag != claimed.0.tag);
+        claims.push(claimed);
+        true
     }
 
     /// Tells of whoever a lookup waited for, now that it echoed.

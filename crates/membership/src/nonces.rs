@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_nonce_counts_once_and_a_flood_of_them_stays_bounded() {
-        let now = Instant::now();
+        let now = crate::testing::start();
         let mut seen = SeenNonces::default();
         assert!(seen.note(now, 1));
         assert!(!seen.note(now, 1));

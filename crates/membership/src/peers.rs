@@ -114,13 +114,15 @@ impl PeerTable {
     }
 
     /// Takes in that the peer sent back what was sent to it, and with it what is true of it. Says whether that is news.
-    pub(crate) fn prove(&mut self, now: Instant, heard: &Heard) -> bool {
+    ///
+    /// What was heard before it was asked cannot be newer than its reply.
+    pub(crate) fn prove(&mut self, now: Instant, heard: &Heard, asked_at: Instant) -> bool {
         let Some(entry) = self.entries.get_mut(&heard.key) else {
             return false;
         };
         self.unproven.remove(&(entry.last_heard(), heard.key));
         let before = entry.filters().size_bytes();
-        let news = entry.prove(now, heard);
+        let news = entry.prove(now, heard, asked_at);
         self.filter_bytes = self.filter_bytes - before + entry.filters().size_bytes();
         news
     }
@@ -138,7 +140,13 @@ impl PeerTable {
     }
 
     /// Takes a filter, unless memory for filters is used up.
-    pub(crate) fn take_filter(&mut self, key: &PeerKey, sequence: u64, part: FilterPart) {
+    pub(crate) fn take_filter(
+        &mut self,
+        now: Instant,
+        key: &PeerKey,
+        sequence: u64,
+        part: FilterPart,
+    ) {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
@@ -151,7 +159,7 @@ impl PeerTable {
             return;
         }
         let before = entry.filters().size_bytes();
-        entry.take_filter(sequence, part);
+        entry.take_filter(now, sequence, part);
         self.filter_bytes = self.filter_bytes - before + entry.filters().size_bytes();
     }
 

@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn faults_are_forgotten_by_halves_and_bans_after_a_day() {
-        let now = Instant::now();
+        let now = crate::testing::start();
         let mut standings = Standings::default();
         for _ in 0..4 {
             standings.report(now, &report(1, Verdict::Unreachable));
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn after_three_convicts_in_an_hour_nobody_else_is_banned() {
-        let now = Instant::now();
+        let now = crate::testing::start();
         let mut standings = Standings::default();
         for last in 1..=5 {
             standings.report(now, &report(last, Verdict::Convicted));
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded_and_keeps_bans_longest() {
-        let now = Instant::now();
+        let now = crate::testing::start();
         let mut standings = Standings::default();
         standings.report(now, &report(9, Verdict::Convicted));
         for number in 0..3 * u16::try_from(MOST).unwrap() {

@@ -123,12 +123,10 @@ impl Entry {
         }
     }
 
-    pub(super) fn prove(&mut self, now: Instant, heard: &Heard) -> bool {
-        let same = self.proven
-            && self.run.incarnation == heard.run.incarnation
-            && (self.store_port, self.unicast_port) == (heard.store_port, heard.unicast_port);
+    pub(super) fn prove(&mut self, now: Instant, heard: &Heard, asked_at: Instant) -> bool {
+        let same = self.is_as_proven(heard);
         if self.run.incarnation == heard.run.incarnation {
-            self.filters.drop_after(heard.run.sequence);
+            self.filters.drop_forged(heard.run.sequence, asked_at);
         } else {
             self.filters.clear();
             self.stated.clear();
@@ -150,8 +148,8 @@ impl Entry {
         std::mem::take(&mut self.proven)
     }
 
-    pub(super) fn take_filter(&mut self, sequence: u64, part: FilterPart) {
-        self.filters.take(sequence, part);
+    pub(super) fn take_filter(&mut self, now: Instant, sequence: u64, part: FilterPart) {
+        self.filters.take(now, sequence, part);
     }
 
     /// Whether a beacon is the next of a run as far as this machine knows it, or one that came twice.
@@ -224,6 +222,13 @@ impl Entry {
         let fresh = |(_, at): &(&Road, &Instant)| now.saturating_duration_since(**at) < ROAD_MEMORY;
         let (road, _) = self.roads.iter().find(fresh)?;
         (*road != Road::Unicast).then_some((self.interface?, *road))
+    }
+
+    /// Whether it echoed, and said the same of its run and ports then.
+    pub(crate) fn is_as_proven(&self, heard: &Heard) -> bool {
+        self.proven
+            && self.run.incarnation == heard.run.incarnation
+            && (self.store_port, self.unicast_port) == (heard.store_port, heard.unicast_port)
     }
 
     pub(crate) fn run(&self) -> Run {

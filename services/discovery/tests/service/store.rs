@@ -38,13 +38,14 @@ impl FakeStore {
     /// Listens on a Unix socket, and says that peers are served at `lan_port`.
     pub(crate) fn start(address: &LocalAddress, lan_port: u16, holds: &[ContentId]) -> Self {
         let held = Arc::new(watch::Sender::new(Held::new()));
+        let lifetime = Lifetime::new();
         let service = Service {
             held: held.clone(),
             lan_port,
+            lifetime: lifetime.clone(),
         };
         let listener = LocalListener::bind(address).expect("a free socket");
         let routes = Routes::new(LocalStoreServiceServer::new(service));
-        let lifetime = Lifetime::new();
         let serve = serve::serve_local(vec![listener], routes, lifetime.clone());
         let serving = lifetime.spawn("fake store", async move {
             serve.await.expect("the fake store serves");
@@ -84,6 +85,7 @@ impl FakeStore {
 struct Service {
     held: Arc<watch::Sender<Held>>,
     lan_port: u16,
+    lifetime: Lifetime,
 }
 
 #[tonic::async_trait]
@@ -114,7 +116,8 @@ impl LocalStoreService for Service {
         let (sender, receiver) = mpsc::channel(16);
         let mut held = self.held.subscribe();
         held.mark_changed();
-        tokio::spawn(async move {
+        let stopping = self.lifetime.stopping();
+        let follow = async move {
             let mut told = Held::new();
             while held.changed().await.is_ok() {
                 let now = held.borrow_and_update().clone();
@@ -132,6 +135,12 @@ impl LocalStoreService for Service {
                     }
                 }
                 told = now;
+            }
+        };
+        self.lifetime.spawn("watch", async move {
+            tokio::select! {
+                () = stopping => {}
+                () = follow => {}
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
