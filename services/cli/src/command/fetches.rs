@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
-use zeroshare_wire::pb::fetcher::v1::{Fetch, FetchState, ListFetchesRequest};
+use zeroshare_wire::pb::fetcher::v1::{Fetch, FetchState, ListFetchesRequest, PeerShare};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -26,8 +26,18 @@ pub(crate) struct FetchDocument {
     pub(crate) done_files: u64,
     pub(crate) total_files: u64,
     pub(crate) clients: u32,
+    pub(crate) peers: Vec<ShareDocument>,
     pub(crate) failure_reason: Option<&'static str>,
     pub(crate) failure_message: Option<String>,
+}
+
+/// What came from one peer, for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ShareDocument {
+    pub(crate) peer_id: String,
+    pub(crate) address: String,
+    pub(crate) received_bytes: u64,
+    pub(crate) bytes_per_second: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,8 +62,20 @@ impl From<&Fetch> for FetchDocument {
             done_files: progress.done_files,
             total_files: progress.total_files,
             clients: fetch.clients,
+            peers: progress.peers.iter().map(ShareDocument::from).collect(),
             failure_reason: failed.then(|| crate::words::name(fetch.failure_reason())),
             failure_message: some(&fetch.failure_message),
+        }
+    }
+}
+
+impl From<&PeerShare> for ShareDocument {
+    fn from(share: &PeerShare) -> Self {
+        Self {
+            peer_id: share.peer_id.clone(),
+            address: share.address.clone(),
+            received_bytes: share.received_bytes,
+            bytes_per_second: share.bytes_per_second,
         }
     }
 }

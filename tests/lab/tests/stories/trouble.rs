@@ -192,11 +192,10 @@ fn fetch_state(lab: &Lab, host: &str, id: &str) -> Result<Option<Value>> {
 /// Proven bytes so far, and bytes received from peers so far.
 fn progress(lab: &Lab, host: &str, id: &str) -> Result<(u64, u64)> {
     let fetch = fetch_state(lab, host, id)?.context("no such fetch")?;
-    let progress = &fetch["progress"];
-    let peers = progress["peers"].as_array().cloned().unwrap_or_default();
+    let peers = fetch["peers"].as_array().cloned().unwrap_or_default();
     let received = peers
         .iter()
         .filter_map(|peer| peer["received_bytes"].as_u64())
         .sum();
-    Ok((progress["done_bytes"].as_u64().unwrap_or(0), received))
+    Ok((fetch["done_bytes"].as_u64().unwrap_or(0), received))
 }
