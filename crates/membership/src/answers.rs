@@ -50,6 +50,7 @@ pub(crate) struct Answers {
 struct Waiting {
     due: Instant,
     destination: Destination,
+    speech: Speech,
     answer: Answer,
     trace: Option<TraceContext>,
     /// Stop once so many others answered; `None`: in a round nobody listens.
@@ -123,6 +124,7 @@ impl Membership {
         self.answers.insert(Waiting {
             due: now + delay,
             destination,
+            speech: self.speech_of_reply(&heard.key),
             answer,
             trace,
             enough: (query.round == 0).then_some(query.enough.min(MOST_ENOUGH)),
@@ -204,7 +206,7 @@ impl Membership {
             let payload = self
                 .identity
                 .say(Body::Answer(waiting.answer), waiting.trace);
-            self.send(now, waiting.destination, Speech::Reply, payload);
+            self.send(now, waiting.destination, waiting.speech, payload);
         }
     }
 }

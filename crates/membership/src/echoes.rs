@@ -279,8 +279,18 @@ impl Membership {
         if payload.len() > question_len {
             return Err(DropReason::ReplyTooLong);
         }
-        self.send(now, Destination::One(heard.source), Speech::Reply, payload);
+        let speech = self.speech_of_reply(&heard.key);
+        self.send(now, Destination::One(heard.source), speech, payload);
         Ok(())
+    }
+
+    /// From which budget somebody is replied to.
+    pub(crate) fn speech_of_reply(&self, key: &PeerKey) -> Speech {
+        if self.peers.get(key).is_some_and(Entry::is_proven) {
+            Speech::ReplyToPeer
+        } else {
+            Speech::Reply
+        }
     }
 
     fn take_echo(&mut self, now: Instant, heard: &Heard, nonce: u64) -> Result<(), DropReason> {

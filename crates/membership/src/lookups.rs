@@ -388,6 +388,7 @@ impl Membership {
             .peers
             .get(&heard.key)
             .is_some_and(|entry| entry.is_as_proven(heard));
+        let mut is_awaited = false;
         for holding in &answer.holdings {
             if let Some(entry) = self.peers.get_mut(&heard.key) {
                 entry.state(now, self.holdings.day(), *holding);
@@ -396,10 +397,10 @@ impl Membership {
             if is_current {
                 self.tell(now, id, &heard.key, claimed);
             } else {
-                self.await_proof(id, &heard.key, claimed);
+                is_awaited |= self.await_proof(id, &heard.key, claimed);
             }
         }
-        if !is_current {
+        if is_awaited {
             self.reprove_now(now, heard);
         }
         Ok(())

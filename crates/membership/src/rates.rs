@@ -23,6 +23,12 @@ const REPLIES: Rate = Rate {
     burst: 400,
 };
 
+/// The same to peers that echoed: strangers must not use that up either.
+const REPLIES_TO_PEERS: Rate = Rate {
+    per_second: 400,
+    burst: 800,
+};
+
 /// How fast, and how much at once after a silence.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rate {
@@ -63,6 +69,7 @@ pub(crate) enum Speech {
     Own,
     Ahead,
     Reply,
+    ReplyToPeer,
 }
 
 /// The buckets of every interface.
@@ -84,6 +91,7 @@ impl Budgets {
             Speech::Own => OWN,
             Speech::Ahead => AHEAD,
             Speech::Reply => REPLIES,
+            Speech::ReplyToPeer => REPLIES_TO_PEERS,
         };
         self.buckets
             .entry((interface, speech))

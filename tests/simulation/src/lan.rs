@@ -295,7 +295,7 @@ impl Lan {
             ttl: Some(255),
         };
         self.with(to, |machine, now| {
-            machine.handle_datagram(now, &arrival, &delivery.bytes)
+            machine.handle_datagram(now, &arrival, &delivery.bytes);
         });
     }
 

@@ -3,6 +3,11 @@
 //! It is for tests that need many nodes, or hours. Real sockets, the disk and the clock are tested where they are used.
 //! Start reading at [`Lan`].
 
+#![expect(
+    clippy::expect_used,
+    reason = "a test fails by panicking, wherever its words stand"
+)]
+
 mod lan;
 mod weather;
 

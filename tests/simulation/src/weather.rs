@@ -41,7 +41,7 @@ impl Weather {
         let mut delays = Vec::new();
         for _ in 0..copies {
             let (least, most) = (self.delay.start, self.delay.end);
-            let delay = least + (most - least).mul_f64(rng.f64());
+            let delay = least + most.saturating_sub(least).mul_f64(rng.f64());
             if rng.f64() >= self.loss {
                 delays.push(delay);
             }

@@ -1,5 +1,10 @@
 //! Nobody on UDP is believed: what attackers send, and what it fails to do.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a test fails by panicking, wherever its words stand"
+)]
+
 use std::{net::SocketAddr, time::Duration};
 
 use zeroshare_content::{BlobId, ContentId, HashKind};
@@ -99,7 +104,7 @@ fn an_invented_incarnation_or_sequence_does_not_hide_the_true_one() {
     let node = lan.machine(honest).node_id();
     let source = SocketAddr::new(lan.address(honest), GROUP_PORT);
     lan.with(honest, |machine, now| {
-        machine.handle_holding(now, content("later"), 255)
+        machine.handle_holding(now, content("later"), 255);
     });
     for jump in [1_u64, 60, 1_000, u64::MAX / 2] {
         // Every incarnation there may be is not tried: the honest one is learnt from its echo.

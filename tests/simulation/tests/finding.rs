@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use zeroshare_content::{BlobId, ContentId, HashKind};
-use zeroshare_membership::{Claim, Presence};
+use zeroshare_membership::{Claim, Membership, Presence};
 use zeroshare_simulation::{Lan, NodeOptions, Weather};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -113,7 +113,7 @@ fn who_only_asks_finds_and_is_not_seen() {
     let asker = lan.start(&[content("it")], hidden);
     let found = lan.find(asker, &[content("it")], SECOND);
     assert_eq!(found.providers.len(), 1);
-    lan.run(60 * SECOND);
+    lan.run(Duration::from_mins(1));
     assert_eq!(lan.machine(holder).live_peers(), 0);
     assert_eq!(lan.machine(holder).peers(lan.now()).len(), 0);
     let other = lan.start(&[], NodeOptions::default());
@@ -172,7 +172,7 @@ fn a_killed_node_is_forgotten_and_one_that_leaves_at_once() {
     let leaves = lan.start(&[], NodeOptions::default());
     lan.run(10 * SECOND);
     assert_eq!(lan.machine(watcher).peers(lan.now()).len(), 2);
-    lan.with(leaves, |machine, now| machine.leave(now));
+    lan.with(leaves, Membership::leave);
     lan.kill(killed);
     lan.run(SECOND);
     let left: Vec<_> = lan.machine(watcher).peers(lan.now());

@@ -6,6 +6,7 @@ use tokio::time::timeout;
 use tonic::Code;
 use zeroshare_api::errors::{self, ErrorReason};
 use zeroshare_chassis::settings::StaticPeer;
+use zeroshare_discovery::DiscoveryConfig;
 use zeroshare_membership::Road;
 use zeroshare_testkit::eventually;
 use zeroshare_wire::{
@@ -69,7 +70,7 @@ async fn whoever_only_asks_finds_and_leaves_no_trace() {
     let port = group_port();
     let holder = Node::start(port, &MULTICAST).await;
     let _store = FakeStore::start(&holder.store_address(), STORE_PORT, &[content("it")]);
-    let asker = Node::start_with(port, &MULTICAST, |config| config.asks_only()).await;
+    let asker = Node::start_with(port, &MULTICAST, DiscoveryConfig::asks_only).await;
     assert_is_at_store(&asker.find_at_last(&content("it")).await);
     assert_eq!(holder.describe().await.live_peers, 0);
     let (scratch, config) = asker.stop().await;

@@ -55,7 +55,9 @@ impl FakeStore {
             lifetime,
             serving,
         };
-        holds.iter().for_each(|content| store.add(content));
+        for content in holds {
+            store.add(content);
+        }
         store
     }
 
@@ -105,10 +107,6 @@ impl LocalStoreService for Service {
         }))
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the test's runtime ends with the test"
-    )]
     async fn watch_content(
         &self,
         _request: Request<WatchContentRequest>,

@@ -1,0 +1,401 @@
+//! How it looks for something.
+
+use std::time::Duration;
+
+use zeroshare_membership::{Claim, Destination, Event, Report, Road, Verdict};
+use zeroshare_wire::datagram::{
+    Alive, Bloom, Body, Day, FilterPart, GroupKey, Query, TraceContext, decode,
+};
+
+use crate::bench::{Bench, DAY, Other, SECOND, alive, answer, content, tag};
+
+/// The questions that it asked everybody by the first road.
+fn questions(bench: &mut Bench) -> Vec<Query> {
+    let said = bench.said().into_iter();
+    said.filter_map(|said| match (said.to, said.datagram.body) {
+        (
+            Destination::Everybody {
+                road: Road::Multicast4,
+                ..
+            },
+            Body::Query(query),
+        ) => Some(query),
+        _ => None,
+    })
+    .collect()
+}
+
+fn found(events: &[Event]) -> Vec<(Claim, std::net::SocketAddr)> {
+    let provider = |event: &Event| match event {
+        Event::Found(_, provider) => Some((provider.claim, provider.peer.store_addresses[0])),
+        Event::PeerUp(_)
+        | Event::PeerDown(_)
+        | Event::LookupEnded(_)
+        | Event::Probe(_)
+        | Event::Asked(_) => None,
+    };
+    events.iter().filter_map(provider).collect()
+}
+
+fn alive_with(name: &str) -> Body {
+    Body::Alive(Alive {
+        ttl: Duration::from_mins(4),
+        known_nodes: 1,
+        filter: Some(FilterPart {
+            day: Day::from_number(DAY),
+            index: 0,
+            count: 1,
+            bloom: Bloom::summaries([tag(name)]).remove(0),
+        }),
+    })
+}
+
+#[test]
+fn who_answers_is_told_of_only_after_its_echo() {
+    let mut bench = Bench::new();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    let asked = questions(&mut bench);
+    let holder = Other::at(1);
+    bench.hear(&holder, answer(asked[0].nonce, "it"));
+    assert!(found(&bench.events()).is_empty());
+    bench.echo(&[&holder]);
+    assert_eq!(found(&bench.events()), [(Claim::Stated, holder.store())]);
+}
+
+#[test]
+fn an_echo_with_another_number_or_from_elsewhere_proves_nothing() {
+    let mut bench = Bench::new();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    let asked = questions(&mut bench);
+    let holder = Other::at(1);
+    bench.hear(&holder, answer(asked[0].nonce, "it"));
+    let said = bench.said();
+    let Body::Echo(echo) = said[0].datagram.body else {
+        panic!("{said:?}")
+    };
+    let reply = |nonce| Body::Echo(zeroshare_wire::datagram::Echo { nonce, reply: true });
+    let guessed = holder.bytes(reply(echo.nonce ^ 1));
+    bench.hear_bytes(holder.source, Road::Unicast, &guessed);
+    let elsewhere = Other::at(2).source;
+    let stolen = holder.bytes(reply(echo.nonce));
+    bench.hear_bytes(elsewhere, Road::Unicast, &stolen);
+    assert!(found(&bench.events()).is_empty());
+    assert_eq!(bench.drops("unsolicited"), 2);
+}
+
+#[test]
+fn a_filter_answers_first_and_the_question_comes_later() {
+    let mut bench = Bench::new();
+    let holder = Other::at(1);
+    bench.hear(&holder, alive_with("it"));
+    bench.echo(&[&holder]);
+    bench.pass(SECOND);
+    bench.said();
+    bench.events();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    assert_eq!(found(&bench.events()), [(Claim::Probable, holder.store())]);
+    assert!(bench.said().is_empty(), "not a datagram");
+    bench.pass(Duration::from_millis(300));
+    let asked = questions(&mut bench);
+    assert_eq!(asked.len(), 1);
+    bench.hear(&holder, answer(asked[0].nonce, "it"));
+    assert_eq!(found(&bench.events()), [(Claim::Stated, holder.store())]);
+}
+
+#[test]
+fn without_an_answer_it_asks_again_soon_with_rising_rounds_then_ends() {
+    let mut bench = Bench::new();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    bench.pass(Duration::from_millis(160));
+    let early = questions(&mut bench);
+    assert!((4..=6).contains(&early.len()), "{}", early.len());
+    let rounds: Vec<u8> = early.iter().map(|query| query.round).collect();
+    assert_eq!(rounds[..4], [0, 1, 2, 3]);
+    let mut nonces: Vec<u64> = early.iter().map(|query| query.nonce).collect();
+    nonces.dedup();
+    assert_eq!(
+        nonces.len(),
+        early.len(),
+        "each question has a number of its own"
+    );
+    bench.pass(SECOND);
+    assert!(questions(&mut bench).len() <= 10, "the pauses grow");
+    assert!(matches!(bench.events().as_slice(), [Event::LookupEnded(_)]));
+    bench.pass(10 * SECOND);
+    assert!(questions(&mut bench).is_empty());
+}
+
+#[test]
+fn after_an_answer_it_asks_once_more_and_excuses_who_answered() {
+    let mut bench = Bench::new();
+    let holder = Other::at(1);
+    bench.meet(&holder);
+    bench.meet(&Other::at(2));
+    bench
+        .machine
+        .find(bench.now, &[content("it")], 5 * SECOND, None)
+        .unwrap();
+    let first = questions(&mut bench);
+    bench.hear(&holder, answer(first[0].nonce, "it"));
+    bench.pass(4 * SECOND);
+    let later = questions(&mut bench);
+    assert_eq!(later.len(), 1);
+    assert_eq!(*later[0].exclude, [holder.node().first_half()]);
+    assert_eq!(later[0].round, 0);
+}
+
+#[test]
+fn a_cancelled_lookup_is_silent() {
+    let mut bench = Bench::new();
+    let lookup = bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    bench.said();
+    bench.machine.cancel(lookup);
+    bench.pass(2 * SECOND);
+    assert!(questions(&mut bench).is_empty() && bench.events().is_empty());
+}
+
+#[test]
+fn a_question_carries_the_trace_and_is_long_enough_for_its_answer() {
+    let mut bench = Bench::new();
+    let trace = TraceContext::new([1; 16], [2; 8], 1).unwrap();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, Some(trace))
+        .unwrap();
+    let said = bench.said();
+    assert!(
+        said.iter()
+            .all(|said| said.datagram.trace == Some(trace) && said.len >= 448)
+    );
+}
+
+#[test]
+fn the_best_known_providers_come_first_and_the_banned_never() {
+    let mut bench = Bench::new();
+    let others: Vec<Other> = (1..=4).map(Other::at).collect();
+    for other in &others {
+        bench.hear(other, alive_with("it"));
+        bench.echo(&[other]);
+    }
+    bench.pass(SECOND);
+    bench.events();
+    for (other, verdict) in [
+        (&others[0], Verdict::Unreachable),
+        (&others[1], Verdict::Gave(1 << 20)),
+        (&others[2], Verdict::Gave(1 << 30)),
+        (&others[3], Verdict::Convicted),
+    ] {
+        let report = Report {
+            address: other.store(),
+            content: Some(content("it")),
+            verdict,
+        };
+        bench.machine.handle_report(bench.now, &report);
+    }
+    bench
+        .machine
+        .find(bench.now, &[content("it")], Duration::ZERO, None)
+        .unwrap();
+    let order: Vec<_> = found(&bench.events())
+        .into_iter()
+        .map(|(_, at)| at)
+        .collect();
+    assert_eq!(
+        order,
+        [others[2].store(), others[1].store(), others[0].store()]
+    );
+    assert_eq!(bench.machine.memory(bench.now).bans.len(), 1);
+}
+
+#[test]
+fn when_the_only_provider_fails_it_asks_at_once() {
+    let mut bench = Bench::new();
+    let liar = Other::at(1);
+    bench.hear(&liar, alive_with("it"));
+    bench.echo(&[&liar]);
+    bench.pass(SECOND);
+    bench.said();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], 5 * SECOND, None)
+        .unwrap();
+    assert!(questions(&mut bench).is_empty());
+    let report = Report {
+        address: liar.store(),
+        content: Some(content("it")),
+        verdict: Verdict::NotHolding,
+    };
+    bench.machine.handle_report(bench.now, &report);
+    bench.pass(Duration::from_millis(1));
+    assert_eq!(questions(&mut bench).len(), 1);
+    bench.events();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], Duration::ZERO, None)
+        .unwrap();
+    assert!(
+        found(&bench.events()).is_empty(),
+        "its filter does not count for a while"
+    );
+}
+
+#[test]
+fn a_node_that_restarted_is_told_of_with_its_new_ports() {
+    let mut bench = Bench::new();
+    let before = Other::at(1);
+    bench.meet(&before);
+    let mut after = before.clone();
+    after.incarnation += 1;
+    after.store_port = 9;
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    let asked = questions(&mut bench);
+    bench.hear(&after, answer(asked[0].nonce, "it"));
+    assert!(found(&bench.events()).is_empty());
+    bench.echo(&[&after]);
+    assert_eq!(found(&bench.events()), [(Claim::Stated, after.store())]);
+}
+
+#[test]
+fn lookups_are_bounded() {
+    let mut bench = Bench::new();
+    let find = |bench: &mut Bench| {
+        bench
+            .machine
+            .find(bench.now, &[content("it")], SECOND, None)
+    };
+    for _ in 0..256 {
+        assert!(find(&mut bench).is_some());
+    }
+    assert!(find(&mut bench).is_none());
+    bench.pass(2 * SECOND);
+    assert!(find(&mut bench).is_some());
+}
+
+#[test]
+fn static_peers_are_asked_by_unicast_and_whom_they_know_is_sought() {
+    let mut bench = Bench::new();
+    let far = Other {
+        source: "203.0.113.5:4000".parse().unwrap(),
+        ..Other::at(5)
+    };
+    bench.machine.handle_static_peers(bench.now, &[far.source]);
+    let rest = bench.echo(&[&far]);
+    assert!(rest.is_empty(), "{rest:?}");
+    let said = bench.said();
+    let request = said.iter().find_map(|said| {
+        let Body::PeersRequest(request) = &said.datagram.body else {
+            return None;
+        };
+        Some((request.nonce, said.to, said.len))
+    });
+    let (nonce, to, len) = request.expect("whom does it know?");
+    assert_eq!((to, len), (Destination::One(far.source), 1_200));
+    let address = |text: &str, seed| zeroshare_wire::datagram::NodeAddress {
+        node: Other::at(seed).node(),
+        address: text.parse().unwrap(),
+        unicast_port: 7,
+        store_port: 8,
+    };
+    let peers = zeroshare_wire::datagram::Peers {
+        nonce,
+        nodes: zeroshare_wire::AtMost::first([
+            address("192.168.7.9", 6),
+            address("198.51.100.1", 7),
+        ]),
+        more: false,
+    };
+    bench.hear_bytes(far.source, Road::Unicast, &far.bytes(Body::Peers(peers)));
+    bench.pass(Duration::from_millis(10));
+    let said = bench.said().into_iter();
+    let echoes = said.filter(|said| matches!(said.datagram.body, Body::Echo(_)));
+    let sought: Vec<_> = echoes.map(|said| said.to).collect();
+    let allowed = Destination::One("192.168.7.9:7".parse().unwrap());
+    assert_eq!(sought, [allowed], "allowed networks only");
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    let asked = bench.said();
+    assert!(
+        asked
+            .iter()
+            .any(|said| said.to == Destination::One(far.source))
+    );
+}
+
+#[test]
+fn pages_of_peers_are_no_longer_than_their_question() {
+    let mut bench = Bench::new();
+    for last in 1..=40 {
+        bench.meet(&Other::at(last));
+    }
+    let asker = Other::at(99);
+    let mut after = None;
+    let mut seen = 0;
+    loop {
+        let request = zeroshare_wire::datagram::PeersRequest { nonce: 5, after };
+        let question = asker.bytes(Body::PeersRequest(request));
+        bench.hear_bytes(asker.source, Road::Unicast, &question);
+        let said = bench.said();
+        assert!(said[0].len <= question.len());
+        let Body::Peers(page) = &said[0].datagram.body else {
+            panic!("{said:?}")
+        };
+        seen += page.nodes.len();
+        after = page.nodes.last().map(|node| node.node);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen, 40);
+}
+
+#[test]
+fn a_page_that_nobody_asked_for_is_dropped() {
+    let mut bench = Bench::new();
+    let peers = zeroshare_wire::datagram::Peers {
+        nonce: 5,
+        nodes: zeroshare_wire::AtMost::default(),
+        more: true,
+    };
+    bench.hear(&Other::at(1), Body::Peers(peers));
+    assert_eq!(bench.drops("unsolicited"), 1);
+    assert!(bench.said().is_empty());
+}
+
+#[test]
+fn its_own_words_are_its_own() {
+    let mut bench = Bench::new();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    let transmit = bench.machine.poll_transmit().unwrap();
+    decode(&transmit.payload, &GroupKey::none()).unwrap();
+    bench.hear_bytes(
+        "10.0.0.200:38339".parse().unwrap(),
+        Road::Multicast4,
+        &transmit.payload,
+    );
+    assert_eq!(bench.drops("own"), 1);
+    bench.hear(&Other::at(1), alive());
+    assert_eq!(bench.machine.live_peers(), 1);
+}
