@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use zeroshare_api::errors::ErrorReason;
 use zeroshare_content::{Algorithm, ContentId, TreeId};
+use zeroshare_staging::{StageOptions, Staged};
 use zeroshare_testkit::{Fault, Method, Offered, Peer, TestTree, Which, announced, eventually};
 use zeroshare_wire::pb::discovery::v1::{FindProvidersResponse, ProviderFault};
+use zeroshare_wire::pb::fetcher::v1::{CancelFetchRequest, FetchState};
 
 use super::machine::{LIMIT, Machine, assert_failed, assert_succeeded, wish};
 
@@ -171,6 +173,68 @@ async fn eight_providers_share_the_work() {
     assert!(busy >= 6, "only {busy} were read");
     let times = all_times(&id, &peers.iter().collect::<Vec<_>>());
     assert!(times.values().all(|times| *times == 1), "{times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_somebody_else_writes_is_waited_for() {
+    let tree = TestTree::with_slices(29);
+    let id = tree.tree_id(ALGORITHM);
+    let machine = Machine::new();
+    let peer = Peer::honest([Offered::tree(&tree, ALGORITHM)]);
+    let manifest = tree.manifest(ALGORITHM);
+    let other = Staged::begin(&machine.store(), &manifest, &StageOptions::default()).unwrap();
+    machine.announce(&id, &[&peer]);
+    let started = machine.start(wish(&id)).await;
+    let is_asked = async || peer.record().manifest_bytes() > 0;
+    eventually("the manifest is read", LIMIT, is_asked).await;
+    drop(other);
+    let fetch = machine.end_of(&started).await;
+    assert_succeeded(&machine, &id, &fetch);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_somebody_else_writes_for_ever_is_said_to_be_in_use() {
+    let tree = TestTree::with_slices(30);
+    let id = tree.tree_id(ALGORITHM);
+    let machine = Machine::with(|config| config.patience.locked = Duration::from_millis(50));
+    let peer = Peer::honest([Offered::tree(&tree, ALGORITHM)]);
+    let manifest = tree.manifest(ALGORITHM);
+    let _other = Staged::begin(&machine.store(), &manifest, &StageOptions::default()).unwrap();
+    let fetch = machine.fetch_from(&id, &[&peer]).await;
+    assert_failed(&machine, &fetch, &[ErrorReason::InUse]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_fetch_goes_on_with_what_it_had() {
+    let tree = TestTree::many_files(31, 800, 20_000);
+    let id = tree.tree_id(ALGORITHM);
+    let machine = Machine::new();
+    let offered = || Offered::tree(&tree, ALGORITHM);
+    let slow = Peer::faulty(
+        [offered()],
+        [Fault::Slow(Which::All, Duration::from_millis(30))],
+    );
+    machine.announce(&id, &[&slow]);
+    let started = machine.start(wish(&id)).await;
+    let is_read = async || slow.record().piece_bytes() > 1_000_000;
+    eventually("some of it is read", LIMIT, is_read).await;
+    let request = CancelFetchRequest {
+        content_id: id.to_string(),
+        ..CancelFetchRequest::default()
+    };
+    machine.client.clone().cancel_fetch(request).await.unwrap();
+    let cancelled = machine.end_of(&started).await;
+    assert_eq!(cancelled.state(), FetchState::Cancelled);
+    let had = cancelled.progress.unwrap().done_bytes;
+
+    let quick = Peer::honest([offered()]);
+    let fetch = machine.fetch_from(&id, &[&quick]).await;
+    assert_succeeded(&machine, &id, &fetch);
+    let again = quick.record().piece_bytes();
+    assert!(
+        again + had <= offered().content_size(),
+        "{had} bytes were there, {again} came"
+    );
 }
 
 fn partial(id: &TreeId, peer: &Peer) -> FindProvidersResponse {
