@@ -39,6 +39,9 @@ const LIVES: f64 = 3.5;
 /// The first beacon comes within this time.
 const ARRIVAL_SPREAD: Duration = Duration::from_millis(50);
 
+/// The second beacon after an arrival comes about this much later: the first may get lost while links come up.
+const SECOND_BEACON: Duration = Duration::from_secs(4);
+
 /// Each other node that is heard arriving puts it off by up to this.
 const ARRIVAL_STEP: Duration = Duration::from_millis(20);
 
@@ -118,7 +121,29 @@ impl Membership {
             interfaces: BTreeSet::new(),
         });
         arrival.interfaces.extend(interfaces);
-        self.plan_regular(now, INTERVAL_ALONE);
+        self.plan_regular(now, SECOND_BEACON);
+    }
+
+    /// Looks anew at the peers on interfaces that came up or changed: they or this node may have another address, and
+    /// what was said meanwhile is lost.
+    pub(crate) fn look_around(&mut self, now: Instant, interfaces: &[u32]) {
+        let is_there = |key: &PeerKey| {
+            let interface = self.surroundings.interface_of(&key.1);
+            interface.is_some_and(|index| interfaces.contains(&index))
+        };
+        let peers: Vec<PeerKey> = self
+            .peers
+            .iter()
+            .filter(|(key, entry)| entry.is_proven() && is_there(key))
+            .map(|(key, _)| *key)
+            .take(SMALL_NETWORK)
+            .collect();
+        for key in peers {
+            if let Some(entry) = self.peers.get_mut(&key) {
+                entry.greeted = None;
+            }
+            self.prove_now(now, &key);
+        }
     }
 
     /// Plans a beacon because it would say something new.

@@ -106,6 +106,7 @@ impl Membership {
         self.budgets
             .retain(|index| surroundings.interfaces().any(|one| one.index == index));
         self.announce_soon(now, &changed);
+        self.look_around(now, &changed);
         if !changed.is_empty() {
             self.seek_learnt(now);
         }

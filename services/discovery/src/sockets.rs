@@ -255,13 +255,15 @@ fn broken(
     }
 }
 
-/// A full queue, or a firewall's refusal: the socket itself is sound.
+/// A full queue, a firewall's refusal, or an IPv6 address that is not checked for duplicates yet: the socket itself is
+/// sound.
 fn is_passing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock
             | io::ErrorKind::PermissionDenied
             | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::AddrNotAvailable
     ) || error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error())
 }
 

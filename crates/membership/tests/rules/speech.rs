@@ -187,6 +187,24 @@ fn an_interface_that_comes_back_is_spoken_on_at_once() {
 }
 
 #[test]
+fn after_a_change_of_interfaces_peers_are_greeted_anew() {
+    let mut bench = Bench::new();
+    let peer = Other::at(1);
+    bench.meet(&peer);
+    bench.machine.handle_interfaces(bench.now, Vec::new());
+    bench.pass(SECOND);
+    bench.said();
+    bench.join_lan();
+    bench.echo(&[&peer]);
+    bench.pass(Duration::from_millis(50));
+    let said = bench.said();
+    let is_greeting = |said: &crate::bench::Said| {
+        said.to == Destination::One(peer.source) && matches!(said.datagram.body, Body::Alive(_))
+    };
+    assert!(said.iter().any(is_greeting), "{said:?}");
+}
+
+#[test]
 fn it_says_goodbye_with_proof() {
     let mut bench = Bench::new();
     bench.machine.leave(bench.now);
