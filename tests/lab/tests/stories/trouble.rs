@@ -1,6 +1,9 @@
 //! What may happen to machines that share.
 
-use std::process::{Child, Command, Stdio};
+use std::{
+    cell::Cell,
+    process::{Child, Command, Stdio},
+};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -64,15 +67,20 @@ fn another_provider_takes_over_and_nothing_is_fetched_twice() -> Result<()> {
 fn a_provider_that_was_cut_off_is_found_again() -> Result<()> {
     let lab = Lab::up("cutoff")?;
     let id = lab.offer("a", 2_000_000)?;
-    let finds = || lab.succeeds("fetcher-b", &[ZEROSHARE, "find", &id]);
-    wait_until("it is found", finds)?;
+    let copies = Cell::new(0);
+    let gets = || {
+        copies.set(copies.get() + 1);
+        let into = format!("/tmp/copy-{}", copies.get());
+        lab.succeeds("fetcher-b", &[ZEROSHARE, "fetch", &id, "--into", &into])
+    };
+    wait_until("b gets it", gets)?;
     let (network, host) = (lab.network("lan"), lab.container("host-a")?);
 
     docker(&["network", "disconnect", &network, &host])?;
-    wait_until("it is found no longer", || Ok(!finds()?))?;
+    wait_until("b gets it no longer", || Ok(!gets()?))?;
     docker(&["network", "connect", "--ip", "172.28.1.11", &network, &host])?;
 
-    let took = wait_until("it is found again", finds)?;
+    let took = wait_until("b gets it again", gets)?;
     println!("found again after {took:?}");
     lab.exec("fetcher-b", &[ZEROSHARE, "fetch", &id, "--timeout", "10s"])?;
     Ok(())
