@@ -1,4 +1,4 @@
-//! Saying that this node lives, and hearing that others do.
+//! Saying that this node lives.
 //!
 //! The interval stretches with the number of nodes, so that all of them together say about [`LAN_BYTES_PER_SECOND`].
 //! While the network is small, beacons carry filters over what is held, and newcomers get them at once by unicast.
@@ -9,14 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zeroshare_wire::datagram::{Alive, Body, FilterPart, verify_origin};
+use zeroshare_wire::datagram::{Alive, Body, FilterPart};
 
 use crate::{
     chance::between,
-    drops::DropReason,
-    event::{Destination, Event},
+    event::Destination,
     machine::Membership,
-    peers::{Entry, Heard, Order, PeerKey},
+    peers::{Entry, PeerKey},
     rates::Speech,
     settings::Presence,
 };
@@ -53,7 +52,7 @@ const CHANGE_DELAY: Duration = Duration::from_secs(1);
 const CHANGE_DISTANCE: Duration = Duration::from_secs(10);
 
 /// Up to so many nodes beacons carry filters.
-const SMALL_NETWORK: usize = 100;
+pub(crate) const SMALL_NETWORK: usize = 100;
 
 /// For each node known, a greeting may come later by this: a newcomer is greeted by all of them.
 const GREETING_STEP: Duration = Duration::from_millis(2);
@@ -63,9 +62,6 @@ const MOST_GREETINGS: usize = 256;
 
 /// Peers to which beacons go by unicast because no road to everybody reaches them.
 const MOST_UNICAST_ONLY: usize = 64;
-
-/// Doubt about a peer has its store tried no more often than this.
-const PROBE_PAUSE: Duration = Duration::from_secs(30);
 
 /// Which roads to take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,28 +118,6 @@ impl Membership {
         });
         arrival.interfaces.extend(interfaces);
         self.plan_regular(now, SECOND_BEACON);
-    }
-
-    /// Looks anew at the peers on interfaces that came up or changed: they or this node may have another address, and
-    /// what was said meanwhile is lost.
-    pub(crate) fn look_around(&mut self, now: Instant, interfaces: &[u32]) {
-        let is_there = |key: &PeerKey| {
-            let interface = self.surroundings.interface_of(&key.1);
-            interface.is_some_and(|index| interfaces.contains(&index))
-        };
-        let peers: Vec<PeerKey> = self
-            .peers
-            .iter()
-            .filter(|(key, entry)| entry.is_proven() && is_there(key))
-            .map(|(key, _)| *key)
-            .take(SMALL_NETWORK)
-            .collect();
-        for key in peers {
-            if let Some(entry) = self.peers.get_mut(&key) {
-                entry.greeted = None;
-            }
-            self.prove_now(now, &key);
-        }
     }
 
     /// Plans a beacon because it would say something new.
@@ -277,142 +251,12 @@ impl Membership {
             .map(|(key, entry)| (*key, key.1.port(entry.unicast_port())))
     }
 
-    pub(crate) fn handle_alive(
-        &mut self,
-        now: Instant,
-        heard: &Heard,
-        alive: Alive,
-    ) -> Result<(), DropReason> {
-        if self.peers.get(&heard.key).is_none() {
-            self.peers
-                .add(now, heard)
-                .map_err(|_| DropReason::TableFull)?;
-            self.make_way(now);
-            self.doubt_namesakes(now, heard);
-        } else {
-            self.check_order(now, heard, alive.filter.as_ref())?;
-        }
-        self.peers.hear(now, heard, alive.ttl);
-        let ports_changed = self.peers.get_mut(&heard.key).is_some_and(|entry| {
-            entry.claims_known = alive.known_nodes;
-            (entry.store_port(), entry.unicast_port()) != (heard.store_port, heard.unicast_port)
-        });
-        if ports_changed {
-            self.reprove(now, heard);
-        }
-        let filtered = alive
-            .filter
-            .map_or(Ok(()), |part| self.take_filter(now, heard, part));
-        self.prove_ahead(now, &heard.key);
-        filtered
-    }
-
-    fn check_order(
-        &mut self,
-        now: Instant,
-        heard: &Heard,
-        part: Option<&FilterPart>,
-    ) -> Result<(), DropReason> {
-        let order = self
-            .peers
-            .get(&heard.key)
-            .map(|entry| entry.order_of(heard.run, part));
-        match order {
-            Some(Order::Repeated) => Err(DropReason::Duplicate),
-            Some(Order::Surprising) => {
-                self.reprove(now, heard);
-                Err(DropReason::OutOfOrder)
-            }
-            Some(Order::Next) | None => Ok(()),
-        }
-    }
-
-    fn take_filter(
-        &mut self,
-        now: Instant,
-        heard: &Heard,
-        part: FilterPart,
-    ) -> Result<(), DropReason> {
-        if part.bloom.is_overfull() {
-            return Err(DropReason::OverfullFilter);
-        }
-        if !self.holdings.day().accepts(part.day) {
-            return Err(DropReason::OtherDay);
-        }
-        self.peers
-            .take_filter(now, &heard.key, heard.run.sequence, part);
-        Ok(())
-    }
-
     /// Others are arriving too: this node's own arrival waits.
-    fn make_way(&mut self, now: Instant) {
+    pub(crate) fn make_way(&mut self, now: Instant) {
         let step = between(&mut self.rng, Duration::ZERO, ARRIVAL_STEP);
         if let Some(arrival) = &mut self.beacons.arrival {
             arrival.at = (arrival.at.max(now) + step).min(arrival.latest);
         }
-    }
-
-    /// The same id was heard at another address in another run: one of them may be wrong, or the node moved.
-    fn doubt_namesakes(&mut self, now: Instant, heard: &Heard) {
-        let others: Vec<PeerKey> = self
-            .peers
-            .of_id(heard.key.0)
-            .filter(|(key, entry)| {
-                *key != heard.key && entry.run().incarnation != heard.run.incarnation
-            })
-            .map(|(key, _)| key)
-            .collect();
-        for key in others {
-            self.doubt(now, &key);
-        }
-    }
-
-    pub(crate) fn handle_leaving(
-        &mut self,
-        now: Instant,
-        heard: &Heard,
-        bytes: &[u8],
-    ) -> Result<(), DropReason> {
-        let node = heard.key.0;
-        let same_run: Vec<PeerKey> = self
-            .peers
-            .of_id(node)
-            .filter(|(_, entry)| entry.run().incarnation == heard.run.incarnation)
-            .map(|(key, _)| key)
-            .collect();
-        if same_run.is_empty() {
-            return Err(DropReason::Unsolicited);
-        }
-        if self.signatures.take(now) {
-            let signed = verify_origin(bytes, node).map_err(|_| DropReason::WrongSignature)?;
-            if signed.is_some() {
-                // The node said so itself, of this very run: a replay finds nothing to remove later.
-                for key in same_run {
-                    self.forget(&key);
-                }
-                return Ok(());
-            }
-        }
-        self.doubt(now, &heard.key);
-        Ok(())
-    }
-
-    /// Lowers a peer's rank for hearsay, and has it checked.
-    fn doubt(&mut self, now: Instant, key: &PeerKey) {
-        let Some(entry) = self.peers.get_mut(key) else {
-            return;
-        };
-        entry.doubted = true;
-        let recently = |at: Instant| now.saturating_duration_since(at) < PROBE_PAUSE;
-        if !entry.is_proven() || entry.probed_at.is_some_and(recently) {
-            return;
-        }
-        entry.probed_at = Some(now);
-        let port = entry.store_port();
-        if port != 0 {
-            self.say(Event::Probe(key.1.port(port)));
-        }
-        self.prove_now(now, key);
     }
 
     /// Plans to tell a peer that just echoed what is held here, once for each of its runs.

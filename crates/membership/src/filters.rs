@@ -71,22 +71,13 @@ impl PeerFilters {
 
     /// About how many ids are summed up; `None` until every part was heard.
     pub(crate) fn held_ids(&self) -> Option<u32> {
-        (self.count > 0 && self.parts.len() == usize::from(self.count))
-            .then(|| self.parts.values().map(|part| count_of(&part.filter)).sum())
+        (self.count > 0 && self.parts.len() == usize::from(self.count)).then(|| {
+            self.parts
+                .values()
+                .filter_map(|part| part.filter.estimated_len())
+                .sum()
+        })
     }
-}
-
-/// From the part of the bits that is set: n = −(m / k) · ln(1 − fill), with k = 11.
-fn count_of(filter: &Bloom) -> u32 {
-    let bits = 8.0 * f64::from(u32::try_from(filter.as_bytes().len()).unwrap_or(u32::MAX));
-    let count = -(bits / 11.0) * (-filter.fill_ratio()).ln_1p();
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "casts from floats saturate, and a count is not negative"
-    )]
-    let count = count.round() as u32;
-    count
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! somewhere is told only an address that sent back a random number which was sent to it; every table has a bound.
 //!
 //! The crate knows no sockets, clock, disk or tasks, and not how the LAN is reached: an edge maps [`Destination`] to
-//! sockets, and says with each [`Arrival`] how a datagram came. Start reading at [`Membership`], then `beacons`,
+//! sockets, and says with each [`Arrival`] how a datagram came. Start reading at [`Membership`], then `beacons`, `presence`,
 //! `lookups` and `answers`, which hold the rules of speech.
 
 mod answers;
@@ -27,12 +27,14 @@ mod nonces;
 mod paging;
 mod peers;
 mod place;
+mod presence;
 mod rates;
 mod settings;
 mod standings;
 mod surroundings;
 #[cfg(test)]
 mod testing;
+mod views;
 
 pub use drops::DropReason;
 pub use event::{

@@ -10,7 +10,7 @@ use crate::{
     beacons::Beacons,
     drops::{DropReason, Drops},
     echoes::Echoes,
-    event::{Counters, Destination, Event, PeerView, Report, Transmit, Verdict},
+    event::{Counters, Destination, Event, Report, Transmit, Verdict},
     holdings::Holdings,
     identity::Identity,
     lookups::Lookups,
@@ -284,31 +284,6 @@ impl Membership {
         self.peers.iter().count()
     }
 
-    /// Every live peer that sent back what was sent to it, by id.
-    pub fn peers(&self, now: Instant) -> Vec<PeerView> {
-        let mut nodes: Vec<NodeId> = self
-            .peers
-            .iter()
-            .filter(|(_, entry)| entry.is_proven())
-            .map(|(key, _)| key.0)
-            .collect();
-        nodes.dedup();
-        nodes
-            .into_iter()
-            .filter_map(|node| self.peer(now, node))
-            .collect()
-    }
-
-    /// One peer, if it is live and sent back what was sent to it.
-    pub fn peer(&self, now: Instant, node: NodeId) -> Option<PeerView> {
-        let proven = self
-            .peers
-            .of_id(node)
-            .filter(|(_, entry)| entry.is_proven());
-        let keys: Vec<PeerKey> = proven.map(|(key, _)| key).collect();
-        self.view(now, *keys.first()?, &keys)
-    }
-
     /// What is worth keeping over a restart.
     pub fn memory(&self, now: Instant) -> Memory {
         Memory {
@@ -319,49 +294,6 @@ impl Membership {
                 .collect(),
             bans: self.standings.bans(now),
         }
-    }
-
-    /// One peer as seen at `first`, with its other addresses of the same run.
-    pub(crate) fn view(&self, now: Instant, first: PeerKey, keys: &[PeerKey]) -> Option<PeerView> {
-        let entry = self.peers.get(&first)?;
-        let entries = || {
-            keys.iter()
-                .filter_map(|key| Some((key, self.peers.get(key)?)))
-        };
-        let mut roads: Vec<_> = entries().flat_map(|(_, entry)| entry.roads()).collect();
-        roads.sort_unstable();
-        roads.dedup();
-        let mut addresses: Vec<(bool, (u64, u32), SocketAddr)> = entries()
-            .filter(|(key, _)| self.surroundings.may_speak_with(&key.1))
-            .filter(|(_, entry)| entry.is_proven() && entry.store_port() != 0)
-            .map(|(key, entry)| (key, key.1.port(entry.store_port())))
-            .map(|(key, address)| (*key != first, self.badness(now, address), address))
-            .collect();
-        addresses.sort_unstable();
-        let store_addresses: Vec<_> = addresses.into_iter().map(|(.., address)| address).collect();
-        let standing = store_addresses
-            .first()
-            .and_then(|at| self.standings.of(*at));
-        Some(PeerView {
-            node: first.0,
-            last_heard: entries().map(|(_, one)| one.last_heard()).max()?,
-            roads,
-            held_ids: entry.filters().held_ids(),
-            bytes_per_second: standing.map_or(0, |one| one.bytes_per_second),
-            faults: standing.map_or(0, |one| one.faults_at(now)),
-            ban: standing.and_then(|one| one.ban(now)),
-            store_addresses,
-        })
-    }
-
-    /// Orders stores by what is known of them, the best first.
-    pub(crate) fn badness(&self, now: Instant, address: SocketAddr) -> (u64, u32) {
-        self.standings.of(address).map_or((0, u32::MAX), |one| {
-            let banned = u64::from(one.ban(now).is_some());
-            let faults = u64::from(one.faults_at(now));
-            let slowness = u32::MAX - u32::try_from(one.bytes_per_second >> 10).unwrap_or(u32::MAX);
-            (banned << 32 | faults, slowness)
-        })
     }
 
     /// Sends a datagram, if its interface's budget allows it.

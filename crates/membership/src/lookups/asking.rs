@@ -1,0 +1,200 @@
+//! When and whom to ask.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use zeroshare_wire::{
+    AtMost,
+    datagram::{Body, MAX_ROUND, Query},
+};
+
+use super::{Tags, claims_of};
+use crate::{
+    beacons::Reach,
+    chance::between,
+    event::{Claim, Destination, Event, LookupId},
+    machine::Membership,
+    rates::Speech,
+};
+
+/// Questions of one lookup: more than fit into its first minute.
+const MOST_ASKS: u32 = 40;
+
+/// Repetitions come this close while an answer may just have been lost.
+const REPETITION: (Duration, Duration) = (Duration::from_millis(30), Duration::from_millis(50));
+
+/// After so many repetitions each pause is twice the one before.
+const QUICK_REPETITIONS: u32 = 6;
+
+/// The longest pause between repetitions.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// When filters matched, but fewer than [`ENOUGH`], others are asked after this.
+const FILTERS_FIRST: Duration = Duration::from_millis(250);
+
+/// How many answers are wanted.
+const ENOUGH: u8 = 3;
+
+/// Up to so many nodes answers need not be spread: 166 fit into a socket's default buffer.
+const UNSPREAD_NODES: u32 = 32;
+
+/// Answers are spread over at least this, where they are.
+const SHORTEST_SPREAD: Duration = Duration::from_millis(20);
+
+/// … and at most over this: Wi-Fi holds multicast back for 100 to 300 ms.
+const LONGEST_SPREAD: Duration = Duration::from_millis(300);
+
+/// Peers asked by unicast beside the question to everybody.
+const LIKELIEST: usize = 3;
+
+/// Questions of this round or later take every road.
+const EVERY_ROAD_FROM: u8 = 2;
+
+impl Membership {
+    pub(super) fn plan_first_ask(&mut self, now: Instant, id: LookupId, wait: Duration) {
+        let Some(lookup) = self.lookups.open.get_mut(&id) else {
+            return;
+        };
+        lookup.next_ask = match lookup.nodes_found().len() {
+            _ if wait.is_zero() => None,
+            0 => Some(now),
+            found if found < usize::from(ENOUGH) => Some(now + FILTERS_FIRST.min(wait / 2)),
+            _ => None,
+        };
+    }
+
+    /// Asks for what is due, and ends what is over.
+    pub(crate) fn ask_lookups(&mut self, now: Instant) {
+        let due: Vec<LookupId> = self
+            .lookups
+            .open
+            .iter()
+            .filter(|(_, one)| one.deadline <= now || one.next_ask.is_some_and(|at| at <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            if self
+                .lookups
+                .open
+                .get(&id)
+                .is_some_and(|one| one.deadline <= now)
+            {
+                self.lookups.close(id);
+                self.say(Event::LookupEnded(id));
+            } else {
+                self.ask(now, id);
+            }
+        }
+    }
+
+    fn ask(&mut self, now: Instant, id: LookupId) {
+        let known = self.estimate();
+        let (day, spread) = (self.holdings.day(), self.spread());
+        let nonce = self.rng.u64(..);
+        let pause = between(&mut self.rng, REPETITION.0, REPETITION.1);
+        let Some(lookup) = self.lookups.open.get_mut(&id) else {
+            return;
+        };
+        let nodes = lookup.nodes_found();
+        // One repetition tells whether an answer of somebody else was lost.
+        let is_satisfied = nodes.len() >= usize::from(ENOUGH)
+            || (!nodes.is_empty()
+                && (lookup.asks_since_found > 0 || nodes.len() as u64 >= u64::from(known)));
+        if lookup.asks >= MOST_ASKS || (is_satisfied && lookup.asks > 0) {
+            lookup.next_ask = None;
+            return;
+        }
+        let excused = lookup
+            .found
+            .iter()
+            .filter(|(_, claim)| **claim == Claim::Stated)
+            .map(|((key, _), _)| key.0.first_half());
+        let query = Query {
+            nonce,
+            tags: AtMost::first(lookup.tags.of_day(day).map(|(tag, _)| tag)),
+            day,
+            enough: ENOUGH,
+            spread,
+            known_nodes: known,
+            exclude: AtMost::first(excused.collect::<BTreeSet<u64>>()),
+            round: if nodes.is_empty() { lookup.round } else { 0 },
+        };
+        lookup.asks += 1;
+        if nodes.is_empty() {
+            lookup.round = (lookup.round + 1).min(MAX_ROUND);
+        } else {
+            lookup.asks_since_found += 1;
+        }
+        let doublings = lookup.asks.saturating_sub(QUICK_REPETITIONS).min(10);
+        lookup.next_ask = Some(now + (pause * 2_u32.pow(doublings)).min(LONGEST_PAUSE));
+        lookup.nonces.insert(nonce, now);
+        self.lookups.by_nonce.insert(nonce, id);
+        let reach = if query.round >= EVERY_ROAD_FROM {
+            Reach::EveryRoad
+        } else {
+            Reach::Heard
+        };
+        self.send_query(now, id, query, reach);
+    }
+
+    fn send_query(&mut self, now: Instant, id: LookupId, query: Query, reach: Reach) {
+        let Some(lookup) = self.lookups.open.get(&id) else {
+            return;
+        };
+        let trace = lookup.trace;
+        let mut destinations = self.everybody(now, reach);
+        destinations.extend(
+            self.likeliest(now, &lookup.tags)
+                .into_iter()
+                .map(Destination::One),
+        );
+        destinations.extend(
+            self.paging
+                .unproven_static(&self.peers)
+                .map(Destination::One),
+        );
+        destinations.sort_unstable();
+        destinations.dedup();
+        let payload = self.identity.say(Body::Query(query), trace);
+        for destination in destinations {
+            self.send(now, destination, Speech::Own, payload.clone());
+        }
+    }
+
+    /// Peers that have a claim to the content on record and are not asked by another way for sure.
+    fn likeliest(&self, now: Instant, tags: &Tags) -> Vec<SocketAddr> {
+        let mut likely: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|(_, entry)| entry.is_proven() && entry.unicast_port() != 0)
+            .filter(|(_, entry)| claims_of(now, tags, entry).next().is_some())
+            .map(|(key, entry)| {
+                (
+                    key.1.port(entry.store_port()),
+                    key.1.port(entry.unicast_port()),
+                )
+            })
+            .collect();
+        likely.sort_by_key(|(store, _)| self.badness(now, *store));
+        likely
+            .into_iter()
+            .map(|(_, unicast)| unicast)
+            .take(LIKELIEST)
+            .collect()
+    }
+
+    /// Over which time answers are to be spread.
+    pub(crate) fn spread(&self) -> Duration {
+        if self.estimate() <= UNSPREAD_NODES {
+            return Duration::ZERO;
+        }
+        let measured = self
+            .lookups
+            .answer_time
+            .map_or(Duration::ZERO, |time| time * 10);
+        measured.clamp(SHORTEST_SPREAD, LONGEST_SPREAD)
+    }
+}

@@ -1,0 +1,216 @@
+//! What others claim to hold, and whom to tell of it.
+
+use std::time::Instant;
+
+use zeroshare_content::ContentId;
+use zeroshare_wire::datagram::Answer;
+
+use super::Claimed;
+use crate::{
+    drops::DropReason,
+    event::{Claim, Event, LookupId, PeerView, Provider, Report, Verdict},
+    machine::Membership,
+    peers::{Entry, Heard, PeerKey},
+    surroundings::Road,
+};
+
+/// Providers told of in one lookup.
+const MOST_FOUND: usize = 64;
+
+/// Peers that answered and whose echo one lookup waits for.
+const MOST_AWAITED: usize = 8;
+
+impl Membership {
+    pub(crate) fn handle_answer(
+        &mut self,
+        now: Instant,
+        heard: &Heard,
+        answer: &Answer,
+    ) -> Result<(), DropReason> {
+        self.answers.hear(answer.nonce, heard.key.1);
+        let id = self.lookups.by_nonce.get(&answer.nonce).copied();
+        let Some(id) = id else {
+            self.overhear(now, heard, answer);
+            return if heard.road == Road::Unicast {
+                Err(DropReason::Unsolicited)
+            } else {
+                Ok(())
+            };
+        };
+        self.peers
+            .add(now, heard)
+            .map_err(|_| DropReason::TableFull)?;
+        self.measure_answer(now, id, answer.nonce);
+        // Else it restarted, or its store came up since: its echo says so.
+        let is_current = self
+            .peers
+            .get(&heard.key)
+            .is_some_and(|entry| entry.is_as_proven(heard));
+        let mut is_awaited = false;
+        for holding in &answer.holdings {
+            if let Some(entry) = self.peers.get_mut(&heard.key) {
+                entry.state(now, self.holdings.day(), *holding);
+            }
+            let claimed = (*holding, Claim::Stated);
+            if is_current {
+                self.tell(now, id, &heard.key, claimed);
+            } else {
+                is_awaited |= self.await_proof(id, &heard.key, claimed);
+            }
+        }
+        if is_awaited {
+            self.reprove_now(now, heard);
+        }
+        Ok(())
+    }
+
+    /// Somebody else's answer is worth remembering, if its sender is known.
+    fn overhear(&mut self, now: Instant, heard: &Heard, answer: &Answer) {
+        let day = self.holdings.day();
+        let entry = self
+            .peers
+            .get_mut(&heard.key)
+            .filter(|entry| entry.is_proven());
+        if let Some(entry) = entry.filter(|entry| entry.run().incarnation == heard.run.incarnation)
+        {
+            for holding in &answer.holdings {
+                entry.state(now, day, *holding);
+            }
+        }
+    }
+
+    fn measure_answer(&mut self, now: Instant, id: LookupId, nonce: u64) {
+        let asked_at = self
+            .lookups
+            .open
+            .get(&id)
+            .and_then(|one| one.nonces.get(&nonce))
+            .copied();
+        let Some(took) = asked_at.map(|at| now.saturating_duration_since(at)) else {
+            return;
+        };
+        let before = self.lookups.answer_time.unwrap_or(took);
+        self.lookups.answer_time = Some(before.mul_f64(0.8) + took.mul_f64(0.2));
+    }
+
+    /// Takes in that a peer claims to hold something: tells of it, or has it echo first.
+    pub(super) fn hear_claim(
+        &mut self,
+        now: Instant,
+        id: LookupId,
+        key: &PeerKey,
+        claimed: Claimed,
+    ) {
+        let is_proven = self.peers.get(key).is_some_and(Entry::is_proven);
+        if is_proven {
+            self.tell(now, id, key, claimed);
+            return;
+        }
+        if self.await_proof(id, key, claimed) {
+            self.prove_now(now, key);
+        }
+    }
+
+    /// Notes a claim to be told once the peer echoed. Says whether there was room for it.
+    fn await_proof(&mut self, id: LookupId, key: &PeerKey, claimed: Claimed) -> bool {
+        let Some(lookup) = self.lookups.open.get_mut(&id) else {
+            return false;
+        };
+        let is_wanted = lookup.tags.content(claimed.0.tag).is_some();
+        let has_room = lookup.awaited.len() < MOST_AWAITED || lookup.awaited.contains_key(key);
+        if !is_wanted || !has_room {
+            return false;
+        }
+        let claims = lookup.awaited.entry(*key).or_default();
+        claims.retain(|(other, _)| other.tag != claimed.0.tag);
+        claims.push(claimed);
+        true
+    }
+
+    /// Tells of whoever a lookup waited for, now that it echoed.
+    pub(crate) fn found_proven(&mut self, now: Instant, key: &PeerKey) {
+        let waiting: Vec<_> = self
+            .lookups
+            .open
+            .iter_mut()
+            .filter_map(|(id, lookup)| Some((*id, lookup.awaited.remove(key)?)))
+            .collect();
+        for (id, claims) in waiting {
+            for claimed in claims {
+                self.tell(now, id, key, claimed);
+            }
+        }
+    }
+
+    fn tell(&mut self, now: Instant, id: LookupId, key: &PeerKey, claimed: Claimed) {
+        let (holding, claim) = claimed;
+        let Some(content) = self
+            .lookups
+            .open
+            .get(&id)
+            .and_then(|one| one.tags.content(holding.tag))
+        else {
+            return;
+        };
+        let Some(peer) = self.usable(now, key, &content) else {
+            return;
+        };
+        let Some(lookup) = self.lookups.open.get_mut(&id) else {
+            return;
+        };
+        let before = lookup.found.get(&(*key, content)).copied();
+        if before >= Some(claim) || (before.is_none() && lookup.found.len() >= MOST_FOUND) {
+            return;
+        }
+        lookup.found.insert((*key, content), claim);
+        self.say(Event::Found(
+            id,
+            Box::new(Provider {
+                peer,
+                content,
+                part: holding.part,
+                state: holding.state,
+                claim,
+            }),
+        ));
+    }
+
+    /// The peer as a provider, if it has a store that may be read.
+    fn usable(&self, now: Instant, key: &PeerKey, content: &ContentId) -> Option<PeerView> {
+        let entry = self.peers.get(key)?;
+        let store = key.1.port(entry.store_port());
+        let standing = self.standings.of(store);
+        let refused = standing.is_some_and(|one| one.ban(now).is_some() || one.lacks(now, content));
+        if refused || entry.store_port() == 0 || !self.surroundings.may_speak_with(&key.1) {
+            return None;
+        }
+        let run = entry.run().incarnation;
+        let same_run = self
+            .peers
+            .of_id(key.0)
+            .filter(|(_, one)| one.run().incarnation == run);
+        let keys: Vec<PeerKey> = same_run.map(|(key, _)| key).collect();
+        self.view(now, *key, &keys)
+    }
+
+    /// A provider failed: lookups that relied on it ask again.
+    pub(crate) fn look_further(&mut self, now: Instant, report: &Report) {
+        for lookup in self.lookups.open.values_mut() {
+            let at_fault = |key: &PeerKey| {
+                let port = self.peers.get(key).map(Entry::store_port);
+                port.map(|port| key.1.port(port)) == Some(report.address)
+            };
+            let is_about = |content: &ContentId| {
+                report.verdict != Verdict::NotHolding || report.content == Some(*content)
+            };
+            let before = lookup.found.len();
+            lookup
+                .found
+                .retain(|(key, content), _| !(at_fault(key) && is_about(content)));
+            if lookup.found.is_empty() && before > 0 {
+                lookup.asks_since_found = 0;
+                lookup.next_ask = Some(now);
+            }
+        }
+    }
+}
