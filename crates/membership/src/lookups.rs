@@ -91,7 +91,7 @@ impl Lookups {
 impl Membership {
     /// Begins a lookup: who holds any of `contents` (one tree under all its ids, at most 16)?
     ///
-    /// Providers come as [`Event::Found`], those known already before this returns; [`Event::LookupEnded`] comes when
+    /// Providers come as [`crate::Event::Found`], those known already before this returns; [`crate::Event::LookupEnded`] comes when
     /// `wait` is over. `None`: too many lookups are open.
     pub fn find(
         &mut self,

@@ -1,8 +1,8 @@
 //! The discovery service: sockets, clock and disk around the one machine of `zeroshare-membership`.
 //!
-//! [`run`] owns everything: UDP sockets on every usable interface, a task that feeds the machine and does what it says, a
+//! [`run()`] owns everything: UDP sockets on every usable interface, a task that feeds the machine and does what it says, a
 //! watch over the interfaces, a watch over what the local store holds, and the local API. It decides nothing about who
-//! is believed or when to speak, and it never reads or writes content. Start reading at [`run`], then `engine`.
+//! is believed or when to speak, and it never reads or writes content. Start reading at [`run()`], then `engine`.
 
 mod api;
 mod arguments;
