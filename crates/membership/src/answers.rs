@@ -152,6 +152,7 @@ impl Membership {
         });
         Answer {
             nonce: query.nonce,
+            day: query.day,
             holdings: AtMost::first(holdings),
         }
     }

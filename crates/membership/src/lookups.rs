@@ -79,6 +79,12 @@ impl Lookups {
         self.open.values().map(times).min()
     }
 
+    /// Whether a lookup looks for what has this name on that day.
+    fn looks_for(&self, id: LookupId, day: Day, tag: Tag) -> bool {
+        let lookup = self.open.get(&id);
+        lookup.is_some_and(|one| one.tags.of_day(day).any(|(named, _)| named == tag))
+    }
+
     fn close(&mut self, id: LookupId) {
         if let Some(lookup) = self.open.remove(&id) {
             for nonce in lookup.nonces.keys() {

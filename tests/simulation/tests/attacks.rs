@@ -197,6 +197,7 @@ fn spoofed_answers_never_name_an_address_that_did_not_echo() {
         });
         let answer = Body::Answer(Answer {
             nonce: query.nonce,
+            day: query.day,
             holdings: AtMost::first(holdings),
         });
         let source = SocketAddr::from(([10, 0, 7, last], GROUP_PORT));

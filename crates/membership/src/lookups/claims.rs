@@ -27,6 +27,10 @@ impl Membership {
         heard: &Heard,
         answer: &Answer,
     ) -> Result<(), DropReason> {
+        let day = answer.day;
+        if !self.holdings.day().accepts(day) {
+            return Err(DropReason::OtherDay);
+        }
         self.answers.hear(answer.nonce, heard.key.1);
         let id = self.lookups.by_nonce.get(&answer.nonce).copied();
         let Some(id) = id else {
@@ -49,7 +53,10 @@ impl Membership {
         let mut is_awaited = false;
         for holding in &answer.holdings {
             if let Some(entry) = self.peers.get_mut(&heard.key) {
-                entry.state(now, self.holdings.day(), *holding);
+                entry.state(now, day, *holding);
+            }
+            if !self.lookups.looks_for(id, day, holding.tag) {
+                continue;
             }
             let claimed = (*holding, Claim::Stated);
             if is_current {
@@ -66,7 +73,6 @@ impl Membership {
 
     /// Somebody else's answer is worth remembering, if its sender is known.
     fn overhear(&mut self, now: Instant, heard: &Heard, answer: &Answer) {
-        let day = self.holdings.day();
         let entry = self
             .peers
             .get_mut(&heard.key)
@@ -74,7 +80,7 @@ impl Membership {
         if let Some(entry) = entry.filter(|entry| entry.run().incarnation == heard.run.incarnation)
         {
             for holding in &answer.holdings {
-                entry.state(now, day, *holding);
+                entry.state(now, answer.day, *holding);
             }
         }
     }

@@ -259,6 +259,7 @@ pub(crate) fn query(nonce: u64, name: &str) -> Query {
 pub(crate) fn answer(nonce: u64, name: &str) -> Body {
     Body::Answer(Answer {
         nonce,
+        day: Day::from_number(DAY),
         holdings: AtMost::first([Holding {
             tag: tag(name),
             part: 255,

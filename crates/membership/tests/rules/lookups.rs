@@ -399,3 +399,24 @@ fn its_own_words_are_its_own() {
     bench.hear(&Other::at(1), alive());
     assert_eq!(bench.machine.live_peers(), 1);
 }
+
+#[test]
+fn the_names_in_an_answer_are_those_of_its_day() {
+    use zeroshare_wire::datagram::Answer;
+    for (day, expected) in [(DAY, 1), (DAY + 1, 0), (DAY + 2, 0)] {
+        let mut bench = Bench::new();
+        let holder = Other::at(1);
+        bench.meet(&holder);
+        bench
+            .machine
+            .find(bench.now, &[content("it")], SECOND, None)
+            .unwrap();
+        let asked = questions(&mut bench);
+        let Body::Answer(said) = answer(asked[0].nonce, "it") else {
+            panic!("an answer")
+        };
+        let day = Day::from_number(day);
+        bench.hear(&holder, Body::Answer(Answer { day, ..said }));
+        assert_eq!(found(&bench.events()).len(), expected, "{day:?}");
+    }
+}

@@ -78,6 +78,7 @@ fn body(sent: &Sent) -> Body {
         }),
         3 => Body::Answer(Answer {
             nonce,
+            day: Day::from_number(DAY + u32::from(sent.last % 4)),
             holdings: AtMost::first([Holding {
                 tag: tag("it"),
                 part: sent.last,

@@ -113,6 +113,8 @@ pub struct Query {
 pub struct Answer {
     /// As in the query.
     pub nonce: u64,
+    /// The day under whose key the tags were made, as in the query.
+    pub day: Day,
     /// What is held of it; at least one.
     pub holdings: AtMost<Holding, MAX_ASKED>,
 }

@@ -195,8 +195,13 @@ fn filter(alive: &pb::Alive) -> Result<Option<FilterPart>, FieldError> {
             _ => Err(FieldError::missing("filter_count")),
         };
     }
-    let most = u64::from(MAX_FILTERS);
-    let count = within("filter_count", alive.filter_count, 1, most)?;
+    // Later versions may take more parts: their beacon counts, without its filter.
+    let Some(count) = u8::try_from(alive.filter_count)
+        .ok()
+        .filter(|count| *count <= MAX_FILTERS)
+    else {
+        return Ok(None);
+    };
     let last = u64::from(count) - 1;
     Ok(Some(FilterPart {
         day: Day::from_number(alive.key_epoch),
@@ -222,26 +227,35 @@ fn query(query: pb::Query) -> Result<Query, FieldError> {
 }
 
 fn answer(answer: &pb::Answer) -> Result<Answer, FieldError> {
-    let holdings: Result<Vec<_>, _> = answer.holdings.iter().map(holding).collect();
+    let sent = &answer.holdings;
+    let known: Result<Vec<_>, _> = sent
+        .iter()
+        .filter_map(|one| holding(one).transpose())
+        .collect();
+    let known = known?;
+    if let (Some(first), true) = (sent.first(), known.is_empty()) {
+        return Err(FieldError::unknown("state", first.state));
+    }
     Ok(Answer {
         nonce: answer.nonce,
-        holdings: some("holdings", holdings?)?,
+        day: Day::from_number(answer.key_epoch),
+        holdings: some("holdings", known)?,
     })
 }
 
-fn holding(holding: &pb::Holding) -> Result<Holding, FieldError> {
-    let unknown = || FieldError::unknown("state", holding.state);
-    let state = match pb::HoldingState::try_from(holding.state).map_err(|_| unknown())? {
-        pb::HoldingState::Unspecified => return Err(unknown()),
-        pb::HoldingState::Held => HoldingState::Held,
-        pb::HoldingState::Member => HoldingState::Member,
-        pb::HoldingState::OnItsWay => HoldingState::OnItsWay,
+/// `None` for a state that only a later version knows: the other holdings of the answer count.
+fn holding(holding: &pb::Holding) -> Result<Option<Holding>, FieldError> {
+    let state = match pb::HoldingState::try_from(holding.state) {
+        Ok(pb::HoldingState::Unspecified) | Err(_) => return Ok(None),
+        Ok(pb::HoldingState::Held) => HoldingState::Held,
+        Ok(pb::HoldingState::Member) => HoldingState::Member,
+        Ok(pb::HoldingState::OnItsWay) => HoldingState::OnItsWay,
     };
-    Ok(Holding {
+    Ok(Some(Holding {
         tag: Tag::from_bits(holding.tag),
         part: within("part", holding.part, 0, u64::from(u8::MAX))?,
         state,
-    })
+    }))
 }
 
 fn peers_request(request: &pb::PeersRequest) -> Result<PeersRequest, FieldError> {

@@ -111,6 +111,7 @@ fn body(body: &Body) -> pb::datagram::Body {
         Body::Answer(answer) => Sent::Answer(pb::Answer {
             nonce: answer.nonce,
             holdings: answer.holdings.iter().map(holding).collect(),
+            key_epoch: answer.day.number(),
         }),
         Body::PeersRequest(request) => Sent::PeersRequest(pb::PeersRequest {
             nonce: request.nonce,

@@ -231,7 +231,6 @@ fn fields_of_a_beacon_are_checked() {
     assert_eq!(change(|alive| alive.ttl_seconds = 0), "ttl_seconds");
     assert_eq!(change(|alive| alive.ttl_seconds = 86_401), "ttl_seconds");
     assert_eq!(change(|alive| alive.filter_count = 0), "filter_count");
-    assert_eq!(change(|alive| alive.filter_count = 65), "filter_count");
     assert_eq!(change(|alive| alive.filter_index = 2), "filter_index");
     for bytes in [1, 127, 961, 1000] {
         let mut alive = pb::Alive {
@@ -258,6 +257,7 @@ fn fields_of_an_answer_are_checked() {
         send_body(pb::datagram::Body::Answer(pb::Answer {
             nonce: 1,
             holdings,
+            key_epoch: 20_000,
         }))
     };
     assert!(send(vec![held]).is_ok());
@@ -269,6 +269,45 @@ fn fields_of_an_answer_are_checked() {
     );
     for state in [0, 4, -1] {
         assert_eq!(refused(send(vec![pb::Holding { state, ..held }])), "state");
+    }
+}
+
+#[test]
+fn a_state_of_a_later_version_costs_only_its_own_holding() {
+    let holding = |tag, state| pb::Holding {
+        tag,
+        part: 255,
+        state,
+    };
+    let answer = pb::Answer {
+        nonce: 1,
+        holdings: vec![holding(1, 4), holding(2, 1), holding(3, 0), holding(4, -1)],
+        key_epoch: 20_000,
+    };
+    let read = send_body(pb::datagram::Body::Answer(answer)).unwrap();
+    let Body::Answer(read) = read.body else {
+        panic!("{read:?}")
+    };
+    let tags: Vec<Tag> = read.holdings.iter().map(|one| one.tag).collect();
+    assert_eq!(tags, [Tag::from_bits(2)]);
+    assert_eq!(read.day, Day::from_number(20_000));
+}
+
+#[test]
+fn a_filter_in_more_parts_than_this_version_takes_costs_only_the_filter() {
+    for count in [u32::from(MAX_FILTERS) + 1, 256, 257, u32::MAX] {
+        let later = pb::Alive {
+            ttl_seconds: 60,
+            holdings_filter: vec![0; 128].into(),
+            filter_index: 64,
+            filter_count: count,
+            ..Default::default()
+        };
+        let read = send_body(pb::datagram::Body::Alive(later)).unwrap();
+        let Body::Alive(read) = read.body else {
+            panic!("{read:?}")
+        };
+        assert_eq!(read.filter, None);
     }
 }
 

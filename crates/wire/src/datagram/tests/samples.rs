@@ -85,6 +85,7 @@ pub(super) fn answer(holdings: usize) -> Body {
     };
     Body::Answer(Answer {
         nonce: u64::MAX,
+        day: Day::from_number(u32::MAX),
         holdings: AtMost::first(vec![holding; holdings]),
     })
 }
@@ -220,9 +221,13 @@ fn any_answer() -> impl Strategy<Value = Body> {
         part,
         state,
     });
-    (any::<u64>(), vec(holding, 1..=MAX_ASKED)).prop_map(|(nonce, holdings)| {
-        let holdings = AtMost::first(holdings);
-        Body::Answer(Answer { nonce, holdings })
+    let numbers = any::<(u64, u32)>();
+    (numbers, vec(holding, 1..=MAX_ASKED)).prop_map(|((nonce, day), holdings)| {
+        Body::Answer(Answer {
+            nonce,
+            day: Day::from_number(day),
+            holdings: AtMost::first(holdings),
+        })
     })
 }
 

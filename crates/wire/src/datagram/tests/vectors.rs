@@ -173,6 +173,7 @@ fn a_beacon_with_a_filter_in_bytes() {
 fn answers_peers_and_leaving_in_bytes() {
     let answer = Body::Answer(Answer {
         nonce: 5,
+        day: Day::from_number(20_000),
         holdings: AtMost::first([Holding {
             tag: Tag::from_bits(0xa1),
             part: 255,
@@ -192,8 +193,8 @@ fn answers_peers_and_leaving_in_bytes() {
     for (body, expected) in [
         (
             answer,
-            "0a400a1021fe31dfa154a261626bf854046fd227110807060504030201180720c3ab0228c0b8026a190905\
-             00000000000000120e09a10000000000000010ff0118012d01000000",
+            "0a440a1021fe31dfa154a261626bf854046fd227110807060504030201180720c3ab0228c0b8026a1d0905\
+             00000000000000120e09a10000000000000010ff01180118a09c012d01000000",
         ),
         (
             peers,
