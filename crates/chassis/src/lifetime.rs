@@ -48,6 +48,8 @@ struct Node {
 struct Running {
     name: &'static str,
     abort: Option<AbortHandle>,
+    /// It was aborted, perhaps before there was a handle to do so.
+    is_aborted: bool,
 }
 
 impl Lifetime {
@@ -74,8 +76,6 @@ impl Lifetime {
     {
         let entry = self.enter(name);
         let id = entry.id;
-        // Held while spawning, so that a task that ends at once is entered before it leaves.
-        let mut running = lock(&self.node.running);
         #[expect(
             clippy::disallowed_methods,
             reason = "this is where all tasks are spawned"
@@ -84,9 +84,7 @@ impl Lifetime {
             let _entry = entry;
             task.await
         });
-        let abort = Some(handle.abort_handle());
-        running.insert(id, Running { name, abort });
-        drop(running);
+        self.node.can_abort(id, handle.abort_handle());
         handle
     }
 
@@ -97,15 +95,10 @@ impl Lifetime {
         T: Send + 'static,
     {
         let entry = self.enter(name);
-        let id = entry.id;
-        let mut running = lock(&self.node.running);
-        let handle = tokio::task::spawn_blocking(move || {
+        tokio::task::spawn_blocking(move || {
             let _entry = entry;
             work()
-        });
-        running.insert(id, Running { name, abort: None });
-        drop(running);
-        handle
+        })
     }
 
     /// Resolves once the lifetime was asked to stop.
@@ -163,6 +156,7 @@ impl Lifetime {
         }
     }
 
+    /// Enters a task before it is spawned, since it may leave while it is: a runtime that ends drops it at once.
     fn enter(&self, name: &'static str) -> Entry {
         let mut tokens = vec![self.node.tasks.token()];
         let mut above = &self.node.parent;
@@ -170,9 +164,16 @@ impl Lifetime {
             tokens.push(lifetime.node.tasks.token());
             above = &lifetime.node.parent;
         }
+        let id = next_id();
+        let running = Running {
+            name,
+            abort: None,
+            is_aborted: false,
+        };
+        lock(&self.node.running).insert(id, running);
         Entry {
             node: self.node.clone(),
-            id: next_id(),
+            id,
             name,
             _tokens: tokens,
         }
@@ -200,13 +201,31 @@ impl fmt::Debug for Lifetime {
 }
 
 impl Node {
+    /// Makes a task known as one that can be aborted, unless it has left already.
+    fn can_abort(&self, id: u64, abort: AbortHandle) {
+        let mut table = lock(&self.running);
+        let Some(running) = table.get_mut(&id) else {
+            return;
+        };
+        if running.is_aborted {
+            drop(table);
+            abort.abort();
+        } else {
+            running.abort = Some(abort);
+        }
+    }
+
     fn abort_all(&self) -> Vec<&'static str> {
         let mut names = Vec::new();
-        for running in lock(&self.running).values() {
+        let mut aborts = Vec::new();
+        for running in lock(&self.running).values_mut() {
             names.push(running.name);
-            if let Some(abort) = &running.abort {
-                abort.abort();
-            }
+            running.is_aborted = true;
+            aborts.extend(running.abort.take());
+        }
+        // Without the lock: whatever is dropped meanwhile leaves the table.
+        for abort in aborts {
+            abort.abort();
         }
         let children: Vec<_> = lock(&self.children)
             .values()
@@ -309,6 +328,42 @@ mod tests {
         assert!(task.await.unwrap_err().is_panic());
         assert_eq!(lifetime.running(), 0);
         assert!(lifetime.end(LONG).await);
+    }
+
+    #[test]
+    fn a_task_that_a_runtime_drops_at_once_leaves_the_lifetime() {
+        let flavours = [
+            tokio::runtime::Builder::new_current_thread(),
+            tokio::runtime::Builder::new_multi_thread(),
+        ];
+        for mut flavour in flavours {
+            let runtime = flavour.build().unwrap();
+            let ended = runtime.handle().clone();
+            runtime.shutdown_background();
+            let lifetime = Lifetime::new();
+            let (done, wait) = std::sync::mpsc::channel();
+            let spawning = lifetime.clone();
+            thread::spawn(move || {
+                let _entered = ended.enter();
+                drop(spawning.spawn("too late", future::pending::<()>()));
+                drop(spawning.spawn_blocking("too late", || ()));
+                done.send(())
+            });
+            wait.recv_timeout(LONG).expect("it waits for itself");
+            assert_eq!(lifetime.running(), 0);
+            assert!(lock(&lifetime.node.running).is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_aborted_before_it_has_a_handle_is_aborted() {
+        let lifetime = Lifetime::new();
+        let entry = lifetime.enter("early");
+        lifetime.abort();
+        #[expect(clippy::disallowed_methods, reason = "between two steps of `spawn`")]
+        let task = tokio::spawn(future::pending::<()>());
+        lifetime.node.can_abort(entry.id, task.abort_handle());
+        assert!(task.await.unwrap_err().is_cancelled());
     }
 
     #[tokio::test]
