@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime;
 use tokio::sync::oneshot;
@@ -13,6 +14,9 @@ use zeroshare_chassis::restrict::restrict_thread;
 use zeroshare_store::{StoreConfig, StoreListeners};
 
 use crate::failure::{Failure, chain};
+
+/// How long blocking work, such as hashing a large file, may take to end after the store.
+const BLOCKING_GRACE: Duration = Duration::from_secs(2);
 
 /// Starts the store; what is sent back says how it ended.
 pub(super) fn start(
@@ -54,5 +58,6 @@ fn run(
         .build()
         .map_err(|error| chain(&error))?;
     let end = runtime.block_on(zeroshare_store::run(config, listeners, lifetime));
+    runtime.shutdown_timeout(BLOCKING_GRACE);
     end.map_err(|error| chain(&error))
 }
