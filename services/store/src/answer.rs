@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time;
 use tokio_stream::Stream;
 use tonic::Status;
 use zeroshare_chassis::Lifetime;
+use zeroshare_chassis::serve::PageBudget;
 
 use crate::status;
 use crate::store::Store;
@@ -89,6 +91,15 @@ impl<T> Teller<T> {
         self.runtime
             .block_on(async { time::timeout(self.deadline, waiting).await })
             .map_err(|_| Status::deadline_exceeded("the reader is too slow"))
+    }
+
+    /// Ties bytes to the room that they take of what this peer may hold, once there is some.
+    pub(crate) fn hold(&self, pages: Option<&PageBudget>, bytes: Bytes) -> Result<Bytes, Status> {
+        let Some(pages) = pages else {
+            return Ok(bytes);
+        };
+        let claim = self.within_deadline(pages.claim(bytes.len()))?;
+        Ok(claim.hold(bytes))
     }
 
     /// Whether somebody still reads, and the store does not stop.

@@ -10,6 +10,8 @@ mod access;
 mod answer;
 mod arguments;
 mod convert;
+#[cfg(test)]
+mod fixture;
 mod local;
 mod manifest;
 mod midstates;

@@ -1,27 +1,33 @@
 //! Manifests in parts.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use tokio_stream::{Stream, iter};
-use tonic::Status;
+use zeroshare_chassis::serve::PageBudget;
 use zeroshare_shelf::PART_BYTES;
 use zeroshare_wire::pb::store::v1::ReadManifestResponse;
 
+use crate::answer::Answer;
 use crate::slots::Slot;
-use crate::store::Source;
+use crate::store::{Source, Store};
 
-/// Gives the manifest's text part by part, as it is read; the slot is kept until its end.
-pub(crate) fn parts(
+/// Sends the manifest's text part by part; the slot is kept until its end, or until the reader is too slow.
+pub(crate) fn send(
+    store: &Arc<Store>,
     source: Source,
+    pages: Option<PageBudget>,
     slot: Slot,
-) -> impl Stream<Item = Result<ReadManifestResponse, Status>> + Send {
-    let length = source.pieces().manifest().text().len();
-    // An empty tree's manifest is one empty part, so that a reader sees that there is one.
-    let starts = (0..length.max(1)).step_by(PART_BYTES);
-    iter(starts.map(move |start| {
-        let _slot = &slot;
+) -> Answer<ReadManifestResponse> {
+    Answer::start(store, "manifest", move |teller| {
+        let _slot = slot;
         let text = source.pieces().manifest().text();
-        let end = (start + PART_BYTES).min(text.len());
-        let data = Bytes::copy_from_slice(text.get(start..end).unwrap_or_default());
-        Ok(ReadManifestResponse { data })
-    }))
+        // An empty tree's manifest is one empty part, so that a reader sees that there is one.
+        for start in (0..text.len().max(1)).step_by(PART_BYTES) {
+            let end = (start + PART_BYTES).min(text.len());
+            let part = text.get(start..end).unwrap_or_default();
+            let data = teller.hold(pages.as_ref(), Bytes::copy_from_slice(part))?;
+            teller.tell(ReadManifestResponse { data })?;
+        }
+        Ok(())
+    })
 }

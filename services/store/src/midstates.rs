@@ -1,10 +1,12 @@
 //! Lists of midstates.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tonic::Status;
 use zeroshare_api::errors;
+use zeroshare_chassis::serve::PageBudget;
 use zeroshare_content::ContentId;
 use zeroshare_shelf::Audience;
 use zeroshare_wire::convert::content_id;
@@ -31,7 +33,7 @@ const MIDSTATES_AT_ONCE: usize = 8192;
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) content: ContentId,
-    /// Lines of the manifest.
+    /// Lines of the manifest, each once.
     files: Vec<u32>,
     /// The list wanted; `None`: our own.
     list_digest: Option<[u8; 32]>,
@@ -69,64 +71,82 @@ impl TryFrom<ReadMidstatesRequest> for Wanted {
                 "names one list, where several files are given",
             ));
         }
+        let mut seen = BTreeSet::new();
+        let mut files = request.files;
+        files.retain(|line| seen.insert(*line));
         Ok(Self {
             content,
-            files: request.files,
+            files,
             list_digest,
             digests_only: request.digests_only,
         })
     }
 }
 
-/// Finds every list asked for, or says that one is not known; reads the index once for each, and keeps none.
+/// Finds the first list asked for, or says that it is not known; the others are read when their turn comes.
 pub(crate) async fn find(
     store: &Arc<Store>,
-    wanted: &Wanted,
+    wanted: Wanted,
     audience: Audience,
 ) -> Result<Lists, Status> {
-    let wanted = wanted.clone();
     let found = store.on_disk("find midstates", move |store| {
-        let lists = Lists { audience };
-        for line in &wanted.files {
-            lists.read(store, &wanted, *line)?;
-        }
-        if tree_of(&wanted.content).is_none() {
+        let Some((line, rest)) = wanted.files.split_first() else {
             return Err(status::not_found(&wanted.content));
-        }
-        Ok(lists)
+        };
+        let first = (*line, wanted.read(store, *line, audience)?);
+        Ok(Lists {
+            audience,
+            first,
+            rest: rest.to_vec(),
+            wanted,
+        })
     });
     found.await?
 }
 
-/// Sends the lists, file by file.
+/// Sends the lists, file by file; ends with an error at the first that is not known.
 pub(crate) fn send(
     store: &Arc<Store>,
     lists: Lists,
-    wanted: Wanted,
+    pages: Option<PageBudget>,
     slot: Slot,
 ) -> Answer<ReadMidstatesResponse> {
     let reading = Arc::clone(store);
     Answer::start(store, "midstates", move |teller| {
         let _slot = slot;
-        for line in &wanted.files {
-            let list = lists.read(&reading, &wanted, *line)?;
-            send_list(teller, *line, &list, wanted.digests_only)?;
+        let Lists {
+            wanted,
+            audience,
+            first: (line, list),
+            rest,
+        } = lists;
+        let send = |line: u32, list: &PartialList| {
+            send_list(teller, pages.as_ref(), line, list, wanted.digests_only)
+        };
+        send(line, &list)?;
+        drop(list);
+        for line in rest {
+            send(line, &wanted.read(&reading, line, audience)?)?;
         }
         Ok(())
     })
 }
 
-/// Where lists are read: a whole tree's from the index, one still being fetched from its offer.
-#[derive(Debug, Clone, Copy)]
+/// An answer that has begun: one list is in memory at a time.
+#[derive(Debug)]
 pub(crate) struct Lists {
+    wanted: Wanted,
     audience: Audience,
+    first: (u32, PartialList),
+    rest: Vec<u32>,
 }
 
-impl Lists {
-    fn read(self, store: &Store, wanted: &Wanted, line: u32) -> Result<PartialList, Status> {
-        let unknown = || status::midstates_not_known(&wanted.content);
-        let tree = tree_of(&wanted.content).ok_or_else(|| status::not_found(&wanted.content))?;
-        let known = store.shelf.midstates(&tree, line, self.audience);
+impl Wanted {
+    /// Reads one list: a whole tree's from the index, that of one still being fetched from its offer.
+    fn read(&self, store: &Store, line: u32, audience: Audience) -> Result<PartialList, Status> {
+        let unknown = || status::midstates_not_known(&self.content);
+        let tree = tree_of(&self.content).ok_or_else(|| status::not_found(&self.content))?;
+        let known = store.shelf.midstates(&tree, line, audience);
         let known = known
             .map_err(|error| status::index_status(&error))?
             .map(|list| PartialList {
@@ -134,22 +154,22 @@ impl Lists {
                 midstates: list.midstates.as_bytes().to_vec(),
                 digest: Some(list.list_digest),
             });
-        let offer = || store.offers.find(&tree, self.audience);
+        let offer = || store.offers.find(&tree, audience);
         let Some(list) = known.or_else(|| offer().and_then(|offer| offer.list(line))) else {
             let is_held = store
                 .shelf
                 .holding(&tree)
-                .is_some_and(|holding| match self.audience {
+                .is_some_and(|holding| match audience {
                     Audience::Peers => holding.offered,
                     Audience::Local => holding.is_readable(),
                 });
             return Err(if is_held || offer().is_some() {
                 unknown()
             } else {
-                status::not_found(&wanted.content)
+                status::not_found(&self.content)
             });
         };
-        match wanted.list_digest {
+        match self.list_digest {
             Some(digest) if list.digest != Some(digest) => Err(unknown()),
             Some(_) | None => Ok(list),
         }
@@ -158,6 +178,7 @@ impl Lists {
 
 fn send_list(
     teller: &Teller<ReadMidstatesResponse>,
+    pages: Option<&PageBudget>,
     file: u32,
     list: &PartialList,
     digests_only: bool,
@@ -166,22 +187,23 @@ fn send_list(
         .digest
         .map(|digest| Bytes::copy_from_slice(&digest))
         .unwrap_or_default();
-    let message = |first_grain: usize, midstates: &[u8]| ReadMidstatesResponse {
+    let message = |first_grain: usize, midstates: Bytes| ReadMidstatesResponse {
         file,
         total_grains: list.grains,
         first_grain: u32::try_from(first_grain).unwrap_or(u32::MAX),
         list_digest: digest.clone(),
-        midstates: Bytes::copy_from_slice(midstates),
+        midstates,
     };
     if digests_only || list.midstates.is_empty() {
-        return teller.tell(message(0, &[]));
+        return teller.tell(message(0, Bytes::new()));
     }
     for (number, chunk) in list
         .midstates
         .chunks(MIDSTATES_AT_ONCE * MIDSTATE_BYTES)
         .enumerate()
     {
-        teller.tell(message(number * MIDSTATES_AT_ONCE, chunk))?;
+        let data = teller.hold(pages, Bytes::copy_from_slice(chunk))?;
+        teller.tell(message(number * MIDSTATES_AT_ONCE, data))?;
     }
     Ok(())
 }

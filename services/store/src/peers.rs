@@ -100,13 +100,14 @@ impl StoreService for Peers {
         Ok(Response::new(StatContentResponse { stats }))
     }
 
-    type ReadManifestStream = Boxed<ReadManifestResponse>;
+    type ReadManifestStream = Answer<ReadManifestResponse>;
 
     async fn read_manifest(
         &self,
         request: Request<ReadManifestRequest>,
     ) -> Result<Response<Self::ReadManifestStream>, Status> {
         let caller = self.caller(request.extensions())?;
+        let pages = request.extensions().get::<PageBudget>().cloned();
         let tree = tree_id("tree_id", &request.get_ref().tree_id).map_err(malformed)?;
         let slot = self.slot(&caller)?;
         tracing::info!(%caller, content = %tree, "reads manifest");
@@ -114,7 +115,12 @@ impl StoreService for Peers {
             .store
             .open(&ContentId::Tree(tree), caller.audience())
             .await?;
-        Ok(Response::new(Box::pin(manifest::parts(source, slot))))
+        Ok(Response::new(manifest::send(
+            &self.store,
+            source,
+            pages,
+            slot,
+        )))
     }
 
     type ReadPiecesStream = Answer<ReadPiecesResponse>;
@@ -161,14 +167,15 @@ impl StoreService for Peers {
         request: Request<ReadMidstatesRequest>,
     ) -> Result<Response<Self::ReadMidstatesStream>, Status> {
         let caller = self.caller(request.extensions())?;
+        let pages = request.extensions().get::<PageBudget>().cloned();
         let wanted = midstates::Wanted::try_from(request.into_inner())?;
         let slot = self.slot(&caller)?;
         tracing::info!(%caller, content = %wanted.content, "reads midstates");
-        let lists = midstates::find(&self.store, &wanted, caller.audience()).await?;
+        let lists = midstates::find(&self.store, wanted, caller.audience()).await?;
         Ok(Response::new(midstates::send(
             &self.store,
             lists,
-            wanted,
+            pages,
             slot,
         )))
     }
@@ -205,3 +212,6 @@ pub(crate) type Boxed<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>
 pub(crate) fn malformed(error: zeroshare_wire::FieldError) -> Status {
     errors::malformed_field(&error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,7 +57,7 @@ impl Transfer {
         )?;
         if self.with_manifest {
             for chunk in manifest.chunks(PART_BYTES) {
-                let data = self.hold(teller, Bytes::copy_from_slice(chunk))?;
+                let data = teller.hold(self.pages.as_ref(), Bytes::copy_from_slice(chunk))?;
                 tell(teller, Part::ManifestData(data))?;
             }
         }
@@ -90,8 +90,8 @@ impl Transfer {
         let mut failure = None;
         let read = reader.read(piece, range, &mut |bytes| {
             let length = bytes.len();
-            match self
-                .hold(teller, bytes)
+            match teller
+                .hold(self.pages.as_ref(), bytes)
                 .and_then(|data| tell(teller, Part::Data(data)))
             {
                 Ok(()) => {
@@ -133,15 +133,6 @@ impl Transfer {
                 .unwrap_or_default(),
             stated_digest: stated.unwrap_or_default(),
         })
-    }
-
-    /// Ties bytes to the room that they take of what this peer may hold, once there is some.
-    fn hold(&self, teller: &Parts, bytes: Bytes) -> Result<Bytes, Status> {
-        let Some(pages) = &self.pages else {
-            return Ok(bytes);
-        };
-        let claim = teller.within_deadline(pages.claim(bytes.len()))?;
-        Ok(claim.hold(bytes))
     }
 
     /// Notes what the error says about the tree, and says it to the reader.
