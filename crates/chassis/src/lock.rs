@@ -1,25 +1,34 @@
 //! One node for each runtime directory.
+//!
+//! Whoever can open a file can lock it, so the lock is its owner's alone. What the node says about itself lies beside it,
+//! for all to read.
+
+mod file;
+mod liveness;
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read as _, Seek as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs::{self, File, Permissions, TryLockError},
+    io::{self, Read as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process, thread,
+    process,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::file::{lock_within, open};
 use crate::places::{Places, PlacesError, prepare_dir};
 
 /// What a running node says about itself; more than that is somebody else's file.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// Somebody who only looks holds the lock for a moment: not yet a reason to say that a node runs.
-const LOOKS: u32 = 20;
-const LOOK: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Added to the name of the facts until they are complete.
+const UNFINISHED: &str = "~";
 
 /// What a running node says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,13 +42,16 @@ pub struct NodeFacts {
     /// The ports it listens on, once it does.
     #[serde(default)]
     pub ports: Vec<u16>,
+    /// When its process started, in ticks since the machine did; tells it from a later one of the same number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ticks: Option<u64>,
 }
 
 /// Held by the node of these places for as long as it runs; the kernel releases it when the process dies.
 #[derive(Debug)]
 pub struct NodeLock {
-    file: File,
-    path: PathBuf,
+    _file: File,
+    facts_path: PathBuf,
     facts: NodeFacts,
 }
 
@@ -71,6 +83,13 @@ pub struct Running {
     pub path: PathBuf,
 }
 
+impl NodeFacts {
+    /// Says whether the process that wrote them still runs.
+    fn is_alive(&self) -> bool {
+        liveness::is_alive(self.pid, self.started_ticks)
+    }
+}
+
 impl NodeLock {
     /// Takes the lock of these places, or says who has it.
     pub fn acquire(places: &Places, version: &str) -> Result<Self, LockError> {
@@ -86,8 +105,8 @@ impl NodeLock {
             source,
         };
         let file = open(&path).map_err(failed)?;
-        if !try_lock(&file).map_err(failed)? {
-            let facts = read_facts(&file);
+        if !lock_within(&file, PATIENCE).map_err(failed)? {
+            let facts = read_facts(places);
             return Err(LockError::Running(Running { facts, path }));
         }
         let started = SystemTime::now()
@@ -99,10 +118,15 @@ impl NodeLock {
             version: version.to_owned(),
             started,
             ports: Vec::new(),
+            started_ticks: liveness::start_ticks(process::id()),
         };
-        let mut lock = Self { file, path, facts };
+        let lock = Self {
+            _file: file,
+            facts_path: places.facts_file(),
+            facts,
+        };
         lock.write().map_err(|source| LockError::Io {
-            path: lock.path.clone(),
+            path: lock.facts_path.clone(),
             source,
         })?;
         Ok(lock)
@@ -119,66 +143,53 @@ impl NodeLock {
         &self.facts
     }
 
-    fn write(&mut self) -> io::Result<()> {
-        let text = serde_json::to_vec(&self.facts)?;
-        self.file.set_len(0)?;
-        self.file.rewind()?;
-        self.file.write_all(&text)
+    /// Writes the facts beside their place and moves them there: whoever reads them reads all of them.
+    fn write(&self) -> io::Result<()> {
+        let mut unfinished = self.facts_path.as_os_str().to_owned();
+        unfinished.push(UNFINISHED);
+        let unfinished = PathBuf::from(unfinished);
+        fs::write(&unfinished, serde_json::to_vec(&self.facts)?)?;
+        fs::set_permissions(&unfinished, Permissions::from_mode(0o644))?;
+        fs::rename(&unfinished, &self.facts_path)
     }
 }
 
 impl Drop for NodeLock {
     fn drop(&mut self) {
-        // An empty file says nothing wrong; removing it would let two nodes lock two files of one name.
-        drop(self.file.set_len(0));
+        // The lock's file stays: removing it would let two nodes lock two files of one name.
+        drop(fs::remove_file(&self.facts_path));
     }
 }
 
 /// The node that runs in these places, if one does; looks only, and makes nothing.
+///
+/// Its owner is told by the lock; another user, who cannot open that, by whether the process that wrote the facts lives.
 pub fn running(places: &Places) -> Option<Running> {
     let path = places.lock_file();
-    let file = OpenOptions::new().read(true).open(&path).ok()?;
-    match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => Some(Running {
-            facts: read_facts(&file),
-            path,
-        }),
-        Ok(()) | Err(TryLockError::Error(_)) => None,
-    }
+    let facts = read_facts(places);
+    let is_running = match File::open(&path) {
+        Ok(file) => matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            facts.as_ref().is_some_and(NodeFacts::is_alive)
+        }
+        Err(_) => false,
+    };
+    is_running.then_some(Running { facts, path })
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o644);
-    let file = options.open(path)?;
+fn read_facts(places: &Places) -> Option<NodeFacts> {
+    let mut text = Vec::new();
+    let file = open_facts(&places.facts_file()).ok()?;
+    file.take(MAX_BYTES).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn open_facts(path: &Path) -> io::Result<File> {
     if fs::symlink_metadata(path)?.is_file() {
-        Ok(file)
+        File::open(path)
     } else {
         Err(io::ErrorKind::InvalidInput.into())
     }
-}
-
-fn try_lock(file: &File) -> io::Result<bool> {
-    for _ in 0..LOOKS {
-        match file.try_lock() {
-            Ok(()) => return Ok(true),
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) => thread::sleep(LOOK),
-        }
-    }
-    Ok(false)
-}
-
-fn read_facts(mut file: &File) -> Option<NodeFacts> {
-    let mut text = Vec::new();
-    file.rewind().ok()?;
-    file.take(MAX_BYTES).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
 }
 
 impl fmt::Display for Running {
@@ -229,19 +240,50 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
         fs::create_dir_all(&places.runtime_dir).unwrap();
-        fs::write(places.lock_file(), r#"{"pid":1,"version":"9","started":0}"#).unwrap();
+        let left = r#"{"pid":1,"version":"9","started":0}"#;
+        fs::write(places.lock_file(), "").unwrap();
+        fs::write(places.facts_file(), left).unwrap();
         assert_eq!(running(&places), None);
         let lock = NodeLock::acquire(&places, "1.2.3").unwrap();
         assert_eq!(lock.facts().pid, process::id());
     }
 
     #[test]
-    fn garbage_in_the_lock_is_survived() {
+    fn garbage_in_the_facts_is_survived() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = places(dir.path());
+        let _lock = NodeLock::acquire(&places, "1").unwrap();
+        fs::write(places.facts_file(), [0xff; 100]).unwrap();
+        assert_eq!(running(&places).unwrap().facts, None);
+    }
+
+    #[test]
+    fn all_may_read_the_facts_and_only_the_owner_can_hold_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let places = places(dir.path());
         let mut lock = NodeLock::acquire(&places, "1").unwrap();
-        lock.file.write_all(&[0xff; 100]).unwrap();
-        assert_eq!(running(&places).unwrap().facts, None);
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(places.lock_file()), 0o600);
+        assert_eq!(mode(places.facts_file()), 0o644);
+        lock.set_ports(vec![1]).unwrap();
+        assert_eq!(mode(places.facts_file()), 0o644);
+        drop(lock);
+        assert!(!places.facts_file().exists());
+    }
+
+    #[test]
+    fn who_cannot_open_the_lock_is_told_by_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = places(dir.path());
+        let lock = NodeLock::acquire(&places, "1").unwrap();
+        assert!(read_facts(&places).unwrap().is_alive());
+        let mut ended = process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let left = NodeFacts {
+            pid: ended.id(),
+            ..lock.facts().clone()
+        };
+        assert!(!left.is_alive());
     }
 
     fn places(dir: &Path) -> Places {

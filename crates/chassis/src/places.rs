@@ -162,9 +162,14 @@ impl Places {
         }
     }
 
-    /// Where the running node says who it is.
+    /// What the running node holds, and no other user can.
     pub fn lock_file(&self) -> PathBuf {
         self.runtime_dir.join("node.lock")
+    }
+
+    /// Where the running node says who it is.
+    pub fn facts_file(&self) -> PathBuf {
+        self.runtime_dir.join("node.json")
     }
 
     /// Makes the directories, and refuses them where another user could have put them there.

@@ -8,16 +8,23 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::ListenError;
-use crate::places::prepare_dir;
+use crate::{lock, places::prepare_dir};
 
 /// What fits into `sockaddr_un` with a zero at its end.
 const MAX_PATH_BYTES: usize = 107;
 
 /// Added to a socket's name until it is ready.
 const UNFINISHED: &str = "~";
+
+/// Added to a socket's name for the file that is locked while the socket is placed or removed.
+const LOCK: &str = ".lock";
+
+/// How long another may take to place the same socket.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A bound socket's file, removed when dropped unless another took its place.
 #[derive(Debug)]
@@ -43,9 +50,12 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Best effort: what is left behind is found dead and replaced by the next one.
-        let _lock = self.path.parent().and_then(|dir| lock_dir(dir).ok());
-        if self.is_ours() {
+        // Best effort: what is left behind is found dead and replaced by the next one. Only read, which restricted
+        // threads can, and never waited for.
+        let Ok(lock) = File::open(beside(&self.path, LOCK)) else {
+            return;
+        };
+        if lock.try_lock().is_ok() && self.is_ours() {
             drop(fs::remove_file(&self.path));
         }
     }
@@ -74,7 +84,7 @@ pub(super) fn bind(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile),
     if !dir.is_dir() {
         prepare_dir(dir, 0o700).map_err(ListenError::Directory)?;
     }
-    let lock = lock_dir(dir).map_err(failed)?;
+    let lock = lock(path).map_err(failed)?;
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
@@ -100,9 +110,7 @@ pub(super) fn bind(path: &Path, mode: u32) -> Result<(UnixListener, SocketFile),
 
 /// Makes the socket beside its place, and moves it there with its mode set: nobody can connect before.
 fn place(path: &Path, mode: u32) -> io::Result<(UnixListener, (u64, u64))> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(UNFINISHED);
-    let unfinished = PathBuf::from(unfinished);
+    let unfinished = beside(path, UNFINISHED);
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -127,10 +135,21 @@ fn is_alive(path: &Path) -> bool {
 }
 
 /// Two processes that start at once must not both find the same socket dead.
-fn lock_dir(dir: &Path) -> io::Result<File> {
-    let file = File::open(dir)?;
-    file.lock()?;
-    Ok(file)
+///
+/// The lock is a file of its own, since other users can open the directory and so hold its lock.
+fn lock(path: &Path) -> io::Result<File> {
+    let file = lock::open(&beside(path, LOCK))?;
+    if lock::lock_within(&file, PATIENCE)? {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::TimedOut.into())
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 #[cfg(test)]
@@ -150,7 +169,7 @@ mod tests {
         );
         UnixStream::connect(&path).unwrap();
         drop((listener, file));
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
+        assert!(!path.exists());
     }
 
     #[test]
@@ -203,6 +222,30 @@ mod tests {
         let path = Path::new("/tmp").join("a".repeat(MAX_PATH_BYTES));
         let error = bind(&path, 0o600).unwrap_err();
         assert!(matches!(error, ListenError::PathTooLong { .. }), "{error}");
+    }
+
+    #[test]
+    fn who_locks_the_directory_holds_up_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let held = File::open(dir.path()).unwrap();
+        held.lock().unwrap();
+        drop(bind(&path, 0o666).unwrap());
+        assert!(!path.exists());
+        let locked = fs::metadata(beside(&path, LOCK)).unwrap();
+        assert_eq!(locked.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_end_does_not_wait_for_a_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let bound = bind(&path, 0o600).unwrap();
+        let held = lock(&path).unwrap();
+        drop(bound);
+        drop(held);
+        assert!(path.exists(), "left behind");
+        drop(bind(&path, 0o600).unwrap());
     }
 
     #[test]
