@@ -1,8 +1,8 @@
 //! Answering who looks for what this node holds.
 //!
 //! On a large network many could answer: each waits for a random time, and stays silent when it heard enough others
-//! first, from different addresses. Strangers are answered to everybody's hearing, never by unicast, so that nobody can
-//! have answers sent to somebody else.
+//! first, from different addresses. Strangers who asked everybody are answered to everybody's hearing, never by unicast,
+//! so that nobody can have the answers of many sent to somebody else; and no answer is longer than its question.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,9 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use zeroshare_content::ContentId;
 use zeroshare_wire::{
     AtMost,
-    datagram::{Answer, Body, Holding, HoldingState, Query, TraceContext},
+    datagram::{Answer, Body, Holding, HoldingState, Query, Tag, TraceContext},
 };
 
 use crate::{
@@ -39,6 +40,15 @@ const LONGEST_SPREAD: Duration = Duration::from_millis(300);
 /// In a round, so many holders answer the first question, twice as many each later one.
 const FIRST_ROUND_ANSWERS: f64 = 16.0;
 
+/// A question, and how it came.
+#[derive(Debug)]
+pub(crate) struct Question<'a> {
+    pub(crate) query: &'a Query,
+    pub(crate) trace: Option<TraceContext>,
+    /// The bytes of its datagram: no answer to it is longer.
+    pub(crate) len: usize,
+}
+
 /// The answers that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
@@ -51,8 +61,7 @@ struct Waiting {
     due: Instant,
     destination: Destination,
     speech: Speech,
-    answer: Answer,
-    trace: Option<TraceContext>,
+    payload: Vec<u8>,
     /// Stop once so many others answered; `None`: in a round nobody listens.
     enough: Option<u8>,
     heard: BTreeSet<Place>,
@@ -77,11 +86,10 @@ impl Answers {
         }
     }
 
-    fn insert(&mut self, waiting: Waiting) -> Result<(), DropReason> {
+    fn insert(&mut self, nonce: u64, waiting: Waiting) -> Result<(), DropReason> {
         if self.waiting.len() >= MOST_WAITING {
             return Err(DropReason::TableFull);
         }
-        let nonce = waiting.answer.nonce;
         self.due.insert((waiting.due, nonce));
         self.waiting.insert(nonce, waiting);
         Ok(())
@@ -99,9 +107,9 @@ impl Membership {
         &mut self,
         now: Instant,
         heard: &Heard,
-        query: &Query,
-        trace: Option<TraceContext>,
+        question: &Question<'_>,
     ) -> Result<(), DropReason> {
+        let Question { query, trace, len } = *question;
         if !self.holdings.day().accepts(query.day) {
             return Err(DropReason::OtherDay);
         }
@@ -113,48 +121,54 @@ impl Membership {
         if self.presence == Presence::Hidden || excused {
             return Ok(());
         }
-        let answer = self.answer_to(heard, query, trace);
-        if answer.holdings.is_empty() {
+        let (contents, answer) = self.answer_to(query);
+        if contents.is_empty() {
             return Ok(());
         }
+        let payload = self.identity.say(Body::Answer(answer), trace);
+        if payload.len() > len {
+            return Err(DropReason::ReplyTooLong);
+        }
+        self.say(Event::Asked(Box::new(Asked {
+            source: heard.source,
+            node: heard.key.0,
+            contents,
+            trace,
+        })));
         let destination = self.answer_by(heard);
         let Some(delay) = self.answer_delay(destination, query) else {
             return Ok(());
         };
-        self.answers.insert(Waiting {
+        let waiting = Waiting {
             due: now + delay,
             destination,
             speech: self.speech_of_reply(&heard.key),
-            answer,
-            trace,
+            payload,
             enough: (query.round == 0).then_some(query.enough.min(MOST_ENOUGH)),
             heard: BTreeSet::new(),
-        })?;
+        };
+        self.answers.insert(query.nonce, waiting)?;
         self.speak_answers(now);
         Ok(())
     }
 
-    fn answer_to(&mut self, heard: &Heard, query: &Query, trace: Option<TraceContext>) -> Answer {
-        let held = |tag: &_| Some((*tag, self.holdings.find(query.day, *tag)?));
-        let held: Vec<_> = query.tags.iter().filter_map(held).collect();
-        if !held.is_empty() {
-            self.say(Event::Asked(Box::new(Asked {
-                source: heard.source,
-                node: heard.key.0,
-                contents: held.iter().map(|(_, (content, _))| *content).collect(),
-                trace,
-            })));
-        }
+    /// What is held of what a query asks for, each thing once however often it is asked for.
+    fn answer_to(&self, query: &Query) -> (Vec<ContentId>, Answer) {
+        let tags: BTreeSet<Tag> = query.tags.iter().copied().collect();
+        let held = |tag: Tag| Some((tag, self.holdings.find(query.day, tag)?));
+        let held: Vec<_> = tags.into_iter().filter_map(held).collect();
+        let contents = held.iter().map(|(_, (content, _))| *content).collect();
         let holdings = held.into_iter().map(|(tag, (_, part))| Holding {
             tag,
             part,
             state: HoldingState::Held,
         });
-        Answer {
+        let answer = Answer {
             nonce: query.nonce,
             day: query.day,
             holdings: AtMost::first(holdings),
-        }
+        };
+        (contents, answer)
     }
 
     /// By which way to answer.
@@ -204,10 +218,7 @@ impl Membership {
                 self.answers.due.pop_first();
                 continue;
             };
-            let payload = self
-                .identity
-                .say(Body::Answer(waiting.answer), waiting.trace);
-            self.send(now, waiting.destination, waiting.speech, payload);
+            self.send(now, waiting.destination, waiting.speech, waiting.payload);
         }
     }
 }

@@ -178,7 +178,7 @@ impl Membership {
 
     /// One beacon, or as many as filters are needed.
     fn alive(&mut self) -> Vec<Vec<u8>> {
-        let parts: Vec<Option<FilterPart>> = if self.peers.known() <= SMALL_NETWORK {
+        let parts: Vec<Option<FilterPart>> = if self.peers.counted() <= SMALL_NETWORK {
             self.holdings.summary().into_iter().map(Some).collect()
         } else {
             vec![None]
@@ -212,7 +212,7 @@ impl Membership {
     ///
     /// What peers say of it counts up to four times what this node sees itself: they may hear more, or lie.
     pub(crate) fn estimate(&self) -> u32 {
-        let known = u32::try_from(self.peers.known()).unwrap_or(u32::MAX);
+        let known = u32::try_from(self.peers.counted()).unwrap_or(u32::MAX);
         let entries = self.peers.iter().filter(|(_, entry)| entry.is_proven());
         let claimed = entries
             .map(|(_, entry)| entry.claims_known)
@@ -261,7 +261,7 @@ impl Membership {
 
     /// Plans to tell a peer that just echoed what is held here, once for each of its runs.
     pub(crate) fn greet_soon(&mut self, now: Instant, key: &PeerKey) {
-        let known = self.peers.known();
+        let known = self.peers.counted();
         let is_small = known <= SMALL_NETWORK && self.beacons.greetings.len() < MOST_GREETINGS;
         if self.presence == Presence::Hidden || !is_small {
             return;

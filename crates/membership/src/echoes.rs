@@ -19,6 +19,7 @@ use crate::{
     place::Place,
     rates::Speech,
     settings::Presence,
+    surroundings::Road,
 };
 
 /// Questions without a reply yet.
@@ -53,6 +54,7 @@ const ASK_SURPRISING_AGAIN: Duration = Duration::from_secs(2);
 pub(crate) struct Echoes {
     asked: BTreeMap<u64, Asked>,
     targets: BTreeMap<SocketAddr, u64>,
+    of_peer: BTreeSet<(PeerKey, u64)>,
     due: BTreeSet<(Instant, u64)>,
 }
 
@@ -102,6 +104,7 @@ impl Echoes {
     fn insert(&mut self, nonce: u64, asked: Asked) {
         self.due.extend(asked.due.map(|due| (due, nonce)));
         self.targets.insert(asked.target, nonce);
+        self.of_peer.extend(asked.key.map(|key| (key, nonce)));
         self.asked.insert(nonce, asked);
     }
 
@@ -111,7 +114,33 @@ impl Echoes {
             self.due.remove(&(due, nonce));
         }
         self.targets.remove(&asked.target);
+        if let Some(key) = asked.key {
+            self.of_peer.remove(&(key, nonce));
+        }
         Some(asked)
+    }
+
+    /// The questions about a peer.
+    fn about(&self, key: &PeerKey) -> impl Iterator<Item = (u64, &Asked)> {
+        let nonces = self.of_peer.range((*key, 0)..=(*key, u64::MAX));
+        nonces.filter_map(|(_, nonce)| Some((*nonce, self.asked.get(nonce)?)))
+    }
+
+    /// Whether a peer was asked and may still reply.
+    pub(crate) fn waits_for(&self, key: &PeerKey) -> bool {
+        self.about(key).any(|(_, one)| one.tries > 0)
+    }
+
+    /// Drops what was only planned to be asked of a peer, at any port but one.
+    fn forget_planned_of(&mut self, key: &PeerKey, except: u16) {
+        let planned: Vec<u64> = self
+            .about(key)
+            .filter(|(_, one)| one.tries == 0 && one.target.port() != except)
+            .map(|(nonce, _)| nonce)
+            .collect();
+        for nonce in planned {
+            self.remove(nonce);
+        }
     }
 
     /// Makes way for a question to the same address before one that was only planned.
@@ -168,8 +197,19 @@ impl Membership {
         };
         self.ask_entry(now, &heard.key, pause, speech);
         if known != port && port != 0 {
-            self.ask_echo(now, heard.key.1.port(port), Some(heard.key), speech);
+            self.ask_newcomer(now, heard, known);
         }
+    }
+
+    /// Asks whoever claims a peer's name at another port: one at a time, and from what strangers have.
+    fn ask_newcomer(&mut self, now: Instant, heard: &Heard, known: u16) {
+        self.echoes.forget_planned_of(&heard.key, known);
+        let entry = self.peers.get(&heard.key);
+        let at = entry
+            .and_then(|entry| entry.newcomer_asked_at)
+            .map_or(now, |asked| (asked + ASK_SURPRISING_AGAIN).max(now));
+        let target = heard.key.1.port(heard.unicast_port);
+        self.ask_echo_at(now, at, Asked::new(target, Some(heard.key), Speech::Ahead));
     }
 
     /// Asks a peer where it is known to be, but no sooner than `pause` after the last time.
@@ -184,6 +224,9 @@ impl Membership {
         let at = entry
             .echo_asked_at
             .map_or(now, |asked| (asked + pause).max(now));
+        if !entry.is_proven() {
+            self.echoes.forget_planned_of(key, target.port());
+        }
         self.ask_echo_at(now, at, Asked::new(target, Some(*key), speech));
     }
 
@@ -225,7 +268,11 @@ impl Membership {
         asked.tries += u32::from(was_sent);
         asked.first_at.get_or_insert(now);
         if let Some(entry) = asked.key.and_then(|key| self.peers.get_mut(&key)) {
-            entry.echo_asked_at = Some(now);
+            if entry.unicast_port() == asked.target.port() {
+                entry.echo_asked_at = Some(now);
+            } else {
+                entry.newcomer_asked_at = Some(now);
+            }
         }
         self.echoes.insert(nonce, asked);
     }
@@ -243,18 +290,21 @@ impl Membership {
             if asked.tries < TRIES {
                 self.try_echo(now, nonce, asked);
             } else {
-                self.stayed_silent(&asked);
+                self.stayed_silent(now, &asked);
             }
         }
     }
 
-    fn stayed_silent(&mut self, asked: &Asked) {
+    fn stayed_silent(&mut self, now: Instant, asked: &Asked) {
         let Some(key) = asked.key else {
             return;
         };
         let port = self.peers.get(&key).map(Entry::unicast_port);
         if port == Some(asked.target.port()) && self.peers.disprove(&key) {
             self.gone(&key, true);
+        }
+        if !self.echoes.waits_for(&key) {
+            self.found_silent(now, &key);
         }
     }
 
@@ -268,7 +318,8 @@ impl Membership {
         if echo.reply {
             return self.take_echo(now, heard, echo.nonce);
         }
-        if self.presence == Presence::Hidden {
+        // A question to everybody in somebody else's name would have all of them reply to it.
+        if self.presence == Presence::Hidden || heard.road != Road::Unicast {
             return Err(DropReason::Unsolicited);
         }
         let reply = Body::Echo(Echo {

@@ -19,7 +19,7 @@ use crate::{
     event::{Claim, LookupId},
     holdings::WHOLE,
     machine::Membership,
-    peers::{Entry, PeerKey},
+    peers::{Entry, Heard, PeerKey},
 };
 
 /// Lookups at a time; each asks a bounded number of times.
@@ -46,7 +46,15 @@ struct Lookup {
     nonces: BTreeMap<u64, Instant>,
     trace: Option<TraceContext>,
     found: BTreeMap<(PeerKey, ContentId), Claim>,
-    awaited: BTreeMap<PeerKey, Vec<Claimed>>,
+    awaited: BTreeMap<PeerKey, Awaited>,
+}
+
+/// What somebody without proof claims to hold, until it echoes or stays silent.
+#[derive(Debug, Default)]
+struct Awaited {
+    claims: Vec<Claimed>,
+    /// How it was heard last; `None`: as it is on record.
+    heard: Option<Heard>,
 }
 
 /// Something that a peer is said to hold, and on what grounds.

@@ -6,7 +6,7 @@ use zeroshare_content::ContentId;
 use zeroshare_wire::datagram::{Body, Datagram, DatagramError, Day, NodeId, decode};
 
 use crate::{
-    answers::Answers,
+    answers::{Answers, Question},
     beacons::Beacons,
     drops::{DropReason, Drops},
     echoes::Echoes,
@@ -199,7 +199,14 @@ impl Membership {
         match datagram.body {
             Body::Alive(alive) => self.handle_alive(now, &heard, alive),
             Body::Leaving => self.handle_leaving(now, &heard, bytes),
-            Body::Query(query) => self.handle_query(now, &heard, &query, datagram.trace),
+            Body::Query(query) => {
+                let question = Question {
+                    query: &query,
+                    trace: datagram.trace,
+                    len: bytes.len(),
+                };
+                self.handle_query(now, &heard, &question)
+            }
             Body::Answer(answer) => self.handle_answer(now, &heard, &answer),
             Body::PeersRequest(request) => {
                 self.handle_peers_request(now, &heard, &request, bytes.len())

@@ -22,6 +22,7 @@ use crate::{
     place::Place,
     rates::Speech,
     settings::Presence,
+    surroundings::Road,
 };
 
 /// Static peers.
@@ -195,7 +196,8 @@ impl Membership {
         request: &PeersRequest,
         question_len: usize,
     ) -> Result<(), DropReason> {
-        if self.presence == Presence::Hidden {
+        // As with echoes: nobody may have everybody send pages to somebody else.
+        if self.presence == Presence::Hidden || heard.road != Road::Unicast {
             return Err(DropReason::Unsolicited);
         }
         let nodes: Vec<NodeAddress> = self

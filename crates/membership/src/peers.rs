@@ -1,5 +1,6 @@
 //! Everybody who was heard within their time to live.
 
+mod census;
 mod entry;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,8 @@ use zeroshare_wire::datagram::{FilterPart, NodeId};
 
 pub(crate) use entry::{Entry, Heard, Order, Run};
 
-use crate::{place::Place, surroundings::Road};
+use self::census::Census;
+use crate::{echoes::ASKED_AHEAD, place::Place, surroundings::Road};
 
 /// What a peer is known under: an id that it claims, and the address that it claims it from.
 pub(crate) type PeerKey = (NodeId, Place);
@@ -46,6 +48,7 @@ pub(crate) struct PeerTable {
     by_place: BTreeMap<Place, BTreeSet<NodeId>>,
     by_id: BTreeMap<NodeId, BTreeSet<Place>>,
     unproven: BTreeSet<(Instant, PeerKey)>,
+    proven: Census,
     filter_bytes: usize,
     sweep_at: Option<Instant>,
 }
@@ -81,9 +84,20 @@ impl PeerTable {
         self.by_id.len().min(self.by_place.len())
     }
 
-    /// How many nodes sent back what was sent to them.
+    /// How many nodes sent back what was sent to them, counted in the same way.
     pub(crate) fn proven(&self) -> usize {
-        self.entries.len() - self.unproven.len()
+        self.proven.nodes()
+    }
+
+    /// How many nodes there are as far as this machine acts on it.
+    ///
+    /// Whoever invents peers makes it no larger: while so few have proof that each is asked for it, only those count.
+    pub(crate) fn counted(&self) -> usize {
+        if self.proven() < ASKED_AHEAD {
+            self.proven()
+        } else {
+            self.known()
+        }
     }
 
     /// Makes an entry for who was heard for the first time, if there is room that it may have.
@@ -120,7 +134,9 @@ impl PeerTable {
         let Some(entry) = self.entries.get_mut(&heard.key) else {
             return false;
         };
-        self.unproven.remove(&(entry.last_heard(), heard.key));
+        if self.unproven.remove(&(entry.last_heard(), heard.key)) {
+            self.proven.add(&heard.key);
+        }
         let before = entry.filters().size_bytes();
         let news = entry.prove(now, heard, asked_at);
         self.filter_bytes = self.filter_bytes - before + entry.filters().size_bytes();
@@ -136,6 +152,7 @@ impl PeerTable {
             return false;
         }
         self.unproven.insert((entry.last_heard(), *key));
+        self.proven.remove(key);
         true
     }
 
@@ -166,7 +183,9 @@ impl PeerTable {
     pub(crate) fn remove(&mut self, key: &PeerKey) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
         let (node, place) = key;
-        self.unproven.remove(&(entry.last_heard(), *key));
+        if !self.unproven.remove(&(entry.last_heard(), *key)) {
+            self.proven.remove(key);
+        }
         self.filter_bytes -= entry.filters().size_bytes();
         if let Some(ids) = self.by_place.get_mut(place) {
             ids.remove(node);

@@ -17,8 +17,11 @@ use crate::{
 /// Providers told of in one lookup.
 const MOST_FOUND: usize = 64;
 
-/// Peers that answered and whose echo one lookup waits for.
-const MOST_AWAITED: usize = 8;
+/// Peers without proof whose claims one lookup keeps.
+const MOST_AWAITED: usize = 64;
+
+/// … of which so many are asked for their echo at a time: whoever forges answers has no more sent to bystanders.
+const MOST_ASKED: usize = 8;
 
 impl Membership {
     pub(crate) fn handle_answer(
@@ -62,11 +65,11 @@ impl Membership {
             if is_current {
                 self.tell(now, id, &heard.key, claimed);
             } else {
-                is_awaited |= self.await_proof(id, &heard.key, claimed);
+                is_awaited |= self.await_proof(id, &heard.key, Some(*heard), claimed);
             }
         }
         if is_awaited {
-            self.reprove_now(now, heard);
+            self.ask_awaited(now, id);
         }
         Ok(())
     }
@@ -112,25 +115,73 @@ impl Membership {
             self.tell(now, id, key, claimed);
             return;
         }
-        if self.await_proof(id, key, claimed) {
-            self.prove_now(now, key);
+        if self.await_proof(id, key, None, claimed) {
+            self.ask_awaited(now, id);
         }
     }
 
     /// Notes a claim to be told once the peer echoed. Says whether there was room for it.
-    fn await_proof(&mut self, id: LookupId, key: &PeerKey, claimed: Claimed) -> bool {
+    fn await_proof(
+        &mut self,
+        id: LookupId,
+        key: &PeerKey,
+        heard: Option<Heard>,
+        claimed: Claimed,
+    ) -> bool {
         let Some(lookup) = self.lookups.open.get_mut(&id) else {
             return false;
         };
-        let is_wanted = lookup.tags.content(claimed.0.tag).is_some();
-        let has_room = lookup.awaited.len() < MOST_AWAITED || lookup.awaited.contains_key(key);
-        if !is_wanted || !has_room {
+        if lookup.tags.content(claimed.0.tag).is_none() {
             return false;
         }
-        let claims = lookup.awaited.entry(*key).or_default();
-        claims.retain(|(other, _)| other.tag != claimed.0.tag);
-        claims.push(claimed);
+        if lookup.awaited.len() >= MOST_AWAITED && !lookup.awaited.contains_key(key) {
+            let waiting = lookup.awaited.keys().copied();
+            let waiting: Vec<_> = waiting.filter(|key| !self.echoes.waits_for(key)).collect();
+            let Some(given_up) = self.rng.choice(waiting) else {
+                return false;
+            };
+            lookup.awaited.remove(&given_up);
+        }
+        let awaited = lookup.awaited.entry(*key).or_default();
+        awaited.heard = heard.or(awaited.heard);
+        awaited
+            .claims
+            .retain(|(other, _)| other.tag != claimed.0.tag);
+        awaited.claims.push(claimed);
         true
+    }
+
+    /// Asks some of those whom a lookup waits for, by chance: nobody can be the first by speaking often.
+    fn ask_awaited(&mut self, now: Instant, id: LookupId) {
+        let Some(lookup) = self.lookups.open.get(&id) else {
+            return;
+        };
+        let (asked, mut waiting): (Vec<_>, Vec<_>) = lookup
+            .awaited
+            .iter()
+            .map(|(key, awaited)| (*key, awaited.heard))
+            .partition(|(key, _)| self.echoes.waits_for(key));
+        self.rng.shuffle(&mut waiting);
+        let room = MOST_ASKED.saturating_sub(asked.len());
+        for (key, heard) in waiting.into_iter().take(room) {
+            match heard {
+                Some(heard) => self.reprove_now(now, &heard),
+                None => self.prove_now(now, &key),
+            }
+        }
+    }
+
+    /// Waits no longer for somebody who stayed silent, and asks others in its place.
+    pub(crate) fn found_silent(&mut self, now: Instant, key: &PeerKey) {
+        let waited: Vec<LookupId> = self
+            .lookups
+            .open
+            .iter_mut()
+            .filter_map(|(id, lookup)| lookup.awaited.remove(key).map(|_| *id))
+            .collect();
+        for id in waited {
+            self.ask_awaited(now, id);
+        }
     }
 
     /// Tells of whoever a lookup waited for, now that it echoed.
@@ -141,10 +192,11 @@ impl Membership {
             .iter_mut()
             .filter_map(|(id, lookup)| Some((*id, lookup.awaited.remove(key)?)))
             .collect();
-        for (id, claims) in waiting {
-            for claimed in claims {
+        for (id, awaited) in waiting {
+            for claimed in awaited.claims {
                 self.tell(now, id, key, claimed);
             }
+            self.ask_awaited(now, id);
         }
     }
 

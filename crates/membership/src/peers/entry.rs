@@ -77,6 +77,8 @@ pub(crate) struct Entry {
     pub(crate) doubted: bool,
     pub(crate) probed_at: Option<Instant>,
     pub(crate) echo_asked_at: Option<Instant>,
+    /// When it was asked at a port that it has not proven.
+    pub(crate) newcomer_asked_at: Option<Instant>,
     /// The run that was told what this node holds.
     pub(crate) greeted: Option<u64>,
     /// How many nodes it knows, by its own word.
@@ -100,6 +102,7 @@ impl Entry {
             doubted: false,
             probed_at: None,
             echo_asked_at: None,
+            newcomer_asked_at: None,
             greeted: None,
             claims_known: 0,
         }
@@ -155,9 +158,13 @@ impl Entry {
     /// Whether a beacon is the next of a run as far as this machine knows it, or one that came twice.
     pub(crate) fn order_of(&self, run: Run, part: Option<&FilterPart>) -> Order {
         if !self.proven {
-            let newest =
-                self.run.incarnation != run.incarnation || run.sequence > self.run.sequence;
-            return if newest { Order::Next } else { Order::Repeated };
+            // No order to keep: what came before may be forged, and must not mute what is true.
+            let is_same = run == self.run;
+            return if is_same {
+                Order::Repeated
+            } else {
+                Order::Next
+            };
         }
         if run.incarnation != self.run.incarnation {
             return Order::Surprising;

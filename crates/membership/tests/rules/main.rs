@@ -8,6 +8,7 @@
 mod answers;
 mod bench;
 mod disbelief;
+mod forgery;
 mod lookups;
 mod random;
 mod speech;

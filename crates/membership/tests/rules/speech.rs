@@ -139,9 +139,11 @@ fn more_than_one_filter_holds_comes_in_several_beacons() {
 fn on_a_large_network_beacons_have_no_filter() {
     let mut bench = Bench::new();
     bench.machine.handle_holding(bench.now, content("it"), 255);
-    for last in 1..=120 {
-        bench.hear(&Other::at(last), alive());
+    let others: Vec<Other> = (1..=120).map(Other::at).collect();
+    for other in &others {
+        bench.hear(other, alive());
     }
+    bench.echo(&others.iter().collect::<Vec<_>>());
     bench.pass(3 * SECOND);
     let said = beacons(&mut bench);
     assert!(!said.is_empty() && said.iter().all(|alive| alive.filter.is_none()));

@@ -1,0 +1,195 @@
+//! What somebody who forges every source and name on the LAN fails to do.
+
+use std::{net::SocketAddr, time::Duration};
+
+use prost::Message as _;
+use zeroshare_membership::{Destination, Event, Road};
+use zeroshare_wire::{
+    AtMost,
+    datagram::{Alive, Body, Echo, FilterPart, PeersRequest, Query, SigningKey},
+    pb::beacon::v1 as pb,
+};
+
+use crate::bench::{Bench, Other, SECOND, Said, alive, answer, content, query, tag};
+
+/// Somebody whom the attacker made up.
+fn invented(number: u16) -> Other {
+    let [high, low] = number.to_be_bytes();
+    let mut seed = [0xa5; 32];
+    seed[0] = high;
+    seed[1] = low;
+    Other {
+        key: SigningKey::from_seed(&seed),
+        source: SocketAddr::from(([10, 0, 0, 2 + low % 190], 38339)),
+        ..Other::at(1)
+    }
+}
+
+fn echo_question(nonce: u64) -> Body {
+    let reply = false;
+    Body::Echo(Echo { nonce, reply })
+}
+
+fn echoes_asked(said: &[Said]) -> Vec<SocketAddr> {
+    let target = |said: &Said| match (said.to, &said.datagram.body) {
+        (Destination::One(to), Body::Echo(echo)) if !echo.reply => Some(to),
+        _ => None,
+    };
+    said.iter().filter_map(target).collect()
+}
+
+fn is_found(bench: &mut Bench) -> bool {
+    let found = |event: &Event| matches!(event, Event::Found(..));
+    bench.events().iter().any(found)
+}
+
+#[test]
+fn what_everybody_hears_draws_no_echo_and_no_page_by_unicast() {
+    let mut bench = Bench::new();
+    let victim = Other::at(1);
+    bench.meet(&victim);
+    let request = Body::PeersRequest(PeersRequest {
+        nonce: 1,
+        after: None,
+    });
+    for road in [Road::Multicast4, Road::Multicast6, Road::Broadcast] {
+        for body in [echo_question(1), request.clone()] {
+            bench.hear_bytes(victim.source, road, &victim.bytes(body));
+        }
+    }
+    assert!(bench.said().is_empty());
+    assert_eq!(bench.drops("unsolicited"), 6);
+    for body in [echo_question(1), request] {
+        bench.hear_bytes(victim.source, Road::Unicast, &victim.bytes(body));
+    }
+    assert_eq!(bench.said().len(), 2, "asked alone, it replies");
+}
+
+#[test]
+fn a_forged_beacon_does_not_mute_a_peer_without_proof() {
+    let mut bench = Bench::new();
+    let peer = Other::at(1);
+    let forged = Other {
+        sequence: u64::MAX,
+        source: SocketAddr::new(peer.source.ip(), 9),
+        ..peer.clone()
+    };
+    bench.hear(&forged, alive());
+    bench.pass(11 * SECOND);
+    bench.said();
+    bench.hear(&peer, alive());
+    bench.pass_echoing(11 * SECOND, &[&peer]);
+    let seen = bench.machine.peers(bench.now);
+    assert_eq!(seen[0].store_addresses, [peer.store()]);
+    assert_eq!(bench.drops("duplicate"), 0);
+}
+
+#[test]
+fn forged_answers_do_not_fill_a_lookup_for_good() {
+    let mut bench = Bench::new();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], 20 * SECOND, None)
+        .unwrap();
+    let asked = bench.said();
+    let Body::Query(asked) = &asked[0].datagram.body else {
+        panic!("{asked:?}")
+    };
+    for number in 0..40 {
+        bench.hear(&invented(number), answer(asked.nonce, "it"));
+    }
+    let holder = Other::at(1);
+    bench.hear(&holder, answer(asked.nonce, "it"));
+    let at_once: std::collections::BTreeSet<_> = echoes_asked(&bench.said()).into_iter().collect();
+    assert_eq!(at_once.len(), 8, "few bystanders are asked at a time");
+    bench.pass_echoing(10 * SECOND, &[&holder]);
+    assert!(is_found(&mut bench));
+}
+
+#[test]
+fn invented_peers_turn_neither_filters_nor_greetings_off() {
+    let mut bench = Bench::new();
+    bench.machine.handle_holding(bench.now, content("it"), 255);
+    for number in 0..150 {
+        bench.hear(&invented(number), alive());
+    }
+    bench.pass(Duration::from_mins(2));
+    let is_filter = |said: &Said| {
+        matches!(&said.datagram.body, Body::Alive(Alive { filter: Some(FilterPart { bloom, .. }), .. })
+            if bloom.contains(tag("it")))
+    };
+    assert!(bench.said().iter().any(is_filter));
+    let newcomer = Other::at(201);
+    bench.hear(&newcomer, alive());
+    bench.echo(&[&newcomer]);
+    bench.pass(2 * SECOND);
+    let greeted = bench
+        .said()
+        .into_iter()
+        .find(|said| said.to == Destination::One(newcomer.source) && is_filter(said));
+    let greeted = greeted.expect("a greeting").datagram.body;
+    let Body::Alive(greeted) = greeted else {
+        panic!("{greeted:?}")
+    };
+    assert_eq!(greeted.known_nodes, 1);
+}
+
+#[test]
+fn forged_ports_of_a_peer_are_tried_one_at_a_time_and_leave_room_for_own_speech() {
+    let mut bench = Bench::new();
+    let peer = Other::at(1);
+    bench.meet(&peer);
+    for port in 1_000..3_000 {
+        let mut forged = peer.clone();
+        forged.source.set_port(port);
+        forged.sequence += 1 + u64::from(port);
+        bench.hear(&forged, alive());
+    }
+    let tried = echoes_asked(&bench.said());
+    let ports: Vec<u16> = tried.iter().map(SocketAddr::port).collect();
+    assert!(tried.len() <= 2, "{ports:?}");
+    bench.pass_echoing(10 * SECOND, &[&peer]);
+    assert_eq!(bench.machine.peers(bench.now).len(), 1);
+    assert_eq!(bench.drops("rate_limited"), 0);
+}
+
+#[test]
+fn no_answer_is_longer_than_its_question() {
+    let mut bench = Bench::new();
+    let names: Vec<String> = (0..16).map(|number| number.to_string()).collect();
+    for name in &names {
+        bench.machine.handle_holding(bench.now, content(name), 255);
+    }
+    bench.pass(5 * SECOND);
+    bench.said();
+    let asker = Other::at(1);
+    let padded = asker.bytes(Body::Query(Query {
+        tags: AtMost::first(names.iter().map(|name| tag(name))),
+        ..query(1, "it")
+    }));
+    let mut envelope = pb::Envelope::decode(&padded[..]).unwrap();
+    envelope.padding = prost::bytes::Bytes::new();
+    let unpadded = envelope.encode_to_vec();
+    bench.hear_bytes(asker.source, Road::Unicast, &unpadded);
+    assert!(bench.said().is_empty());
+    assert_eq!(bench.drops("reply_too_long"), 1);
+}
+
+#[test]
+fn what_is_asked_for_often_is_answered_once() {
+    let mut bench = Bench::new();
+    bench.machine.handle_holding(bench.now, content("it"), 255);
+    bench.pass(5 * SECOND);
+    bench.said();
+    let asker = Other::at(1);
+    let repeated = asker.bytes(Body::Query(Query {
+        tags: AtMost::first([tag("it"); 16]),
+        ..query(1, "it")
+    }));
+    bench.hear_bytes(asker.source, Road::Unicast, &repeated);
+    let said = bench.said();
+    let Body::Answer(answer) = &said[0].datagram.body else {
+        panic!("{said:?}")
+    };
+    assert_eq!(answer.holdings.len(), 1);
+}
