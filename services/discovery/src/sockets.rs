@@ -295,3 +295,6 @@ async fn receive_from(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,6 +65,8 @@ impl UnicastSockets {
     fn bind_pair(port: u16) -> io::Result<Self> {
         let v4 = udp(Domain::IPV4)?;
         v4.set_ttl_v4(255)?;
+        // Else groups that other sockets of this machine joined would be heard too, on the port that all share.
+        v4.set_multicast_all_v4(false)?;
         v4.set_reuse_address(port != 0)?;
         v4.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
         v4.set_reuse_address(true)?;
@@ -91,17 +93,20 @@ impl UnicastSockets {
         self.port
     }
 
-    /// Has the kernel drop what pretends to come from these interfaces' networks and crossed a router.
+    /// Has the kernel drop what pretends to come from these interfaces' networks and crossed a router, and broadcasts.
     pub(super) fn set_neighbours(&self, interfaces: &[UsableInterface]) -> io::Result<()> {
         let subnets = || interfaces.iter().flat_map(UsableInterface::subnets);
-        only_true_neighbours(&SockRef::from(&self.v4), Family::V4, subnets())?;
+        let broadcasts = interfaces.iter().flat_map(|one| &one.broadcasts).copied();
+        let v4 = SockRef::from(&self.v4);
+        only_true_neighbours(&v4, Family::V4, subnets(), broadcasts)?;
         let Some(v6) = &self.v6 else {
             return Ok(());
         };
         // Link-local addresses are next door by nature, on whatever interface.
         let link_local = Subnet::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10);
         let subnets = link_local.into_iter().chain(subnets());
-        only_true_neighbours(&SockRef::from(v6), Family::V6, subnets)
+        let v6 = SockRef::from(v6);
+        only_true_neighbours(&v6, Family::V6, subnets, std::iter::empty())
     }
 
     /// Begins to read.
@@ -133,6 +138,7 @@ fn bind_v6(port: u16, shared: bool) -> io::Result<Socket> {
     let v6 = udp(Domain::IPV6)?;
     v6.set_only_v6(true)?;
     v6.set_unicast_hops_v6(255)?;
+    v6.set_multicast_all_v6(false)?;
     v6.set_reuse_address(shared)?;
     v6.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
     v6.set_reuse_address(true)?;
