@@ -243,10 +243,15 @@ impl Membership {
     }
 
     /// Peers that no road to everybody reaches, and where they take unicast.
+    ///
+    /// Static peers are always among them: a road by which somebody speaks in their name may not lead to them.
     pub(crate) fn unicast_only(&self, now: Instant) -> impl Iterator<Item = (PeerKey, SocketAddr)> {
         self.peers
             .iter()
-            .filter(move |(_, entry)| entry.is_proven() && entry.first_road(now).is_none())
+            .filter(move |(key, entry)| {
+                let is_alone = || entry.first_road(now).is_none() || self.paging.is_static(&key.1);
+                entry.is_proven() && is_alone()
+            })
             .filter(|(_, entry)| entry.unicast_port() != 0)
             .map(|(key, entry)| (*key, key.1.port(entry.unicast_port())))
     }

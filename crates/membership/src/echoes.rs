@@ -351,7 +351,7 @@ impl Membership {
         }
         let asked_at = self.echoes.remove(nonce).and_then(|asked| asked.first_at);
         self.peers
-            .add(now, heard)
+            .add_proven(now, &mut self.rng, heard)
             .map_err(|_| DropReason::TableFull)?;
         if self.peers.prove(now, heard, asked_at.unwrap_or(now)) {
             self.say(Event::PeerUp(heard.key.0));

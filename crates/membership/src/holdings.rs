@@ -47,13 +47,14 @@ impl Holdings {
         changed
     }
 
-    /// Takes in how much of something is held, in 1/255; 0: it is not here any more. Says whether that is news.
+    /// Takes in how much of something is held, in 1/255; 0: it is not here any more. Says whether it came or went.
     pub(crate) fn set(&mut self, id: ContentId, part: u8) -> bool {
         let before = match part {
             0 => self.held.remove(&id),
             part => self.held.insert(id, part),
         };
-        if before.unwrap_or(0) == part {
+        // Names and filters say that it is here, not how much of it: else who fetches would speak all the time.
+        if (before.unwrap_or(0) == 0) == (part == 0) {
             return false;
         }
         for day in self.day.accepted() {
@@ -114,6 +115,24 @@ mod tests {
     use zeroshare_content::{BlobId, HashKind};
 
     use super::*;
+
+    #[test]
+    fn only_what_comes_or_goes_is_news_and_how_much_of_it_is_known() {
+        let id = ContentId::Blob(BlobId::of(HashKind::Sha256, b"a"));
+        let day = Day::from_number(20_000);
+        let mut holdings = Holdings::new(GroupKey::none(), day);
+        let tag = DayKey::new(day, &GroupKey::none()).tag(&id);
+        assert!(!holdings.set(id, 0));
+        assert!(holdings.set(id, 1));
+        holdings.summary();
+        for part in [2, 100, WHOLE] {
+            assert!(!holdings.set(id, part));
+            assert_eq!(holdings.find(day, tag), Some((id, part)));
+        }
+        assert!(holdings.summaries.is_some(), "not made anew");
+        assert!(holdings.set(id, 0));
+        assert!(holdings.find(day, tag).is_none());
+    }
 
     #[test]
     fn what_is_held_is_found_under_yesterdays_and_tomorrows_name_too() {

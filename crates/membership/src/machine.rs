@@ -21,7 +21,7 @@ use crate::{
     rates::{Bucket, Budgets, Rate, Speech},
     settings::{Memory, Presence, Settings},
     standings::Standings,
-    surroundings::{Arrival, Interface, Surroundings},
+    surroundings::{Arrival, Interface, Road, Surroundings},
 };
 
 /// Signatures checked: 50 µs each, so a flood of them takes at most 0.25 % of a core.
@@ -218,6 +218,10 @@ impl Membership {
 
     fn heard(&self, arrival: &Arrival, datagram: &Datagram) -> Heard {
         let place = Place::of(arrival.source);
+        let interface = arrival
+            .interface
+            .or_else(|| self.surroundings.interface_of(&place));
+        let is_near = interface.is_some_and(|index| self.surroundings.is_on(index, &place));
         Heard {
             key: (datagram.node, place),
             run: Run {
@@ -227,9 +231,8 @@ impl Membership {
             store_port: datagram.store_port,
             unicast_port: datagram.unicast_port,
             road: arrival.road,
-            interface: arrival
-                .interface
-                .or_else(|| self.surroundings.interface_of(&place)),
+            way_back: if is_near { arrival.road } else { Road::Unicast },
+            interface,
             source: arrival.source,
         }
     }

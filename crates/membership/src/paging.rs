@@ -82,6 +82,13 @@ impl Paging {
             .min()
     }
 
+    /// Whether a place is a static peer's.
+    pub(crate) fn is_static(&self, place: &Place) -> bool {
+        self.static_peers
+            .iter()
+            .any(|peer| Place::of(*peer) == *place)
+    }
+
     /// Static peers that did not echo yet.
     pub(crate) fn unproven_static<'a>(
         &'a self,
@@ -146,12 +153,7 @@ impl Membership {
 
     /// Asks a peer whom it knows, if it is one that leads out of this node's own neighbourhood.
     pub(crate) fn page_through(&mut self, now: Instant, key: &PeerKey) {
-        let is_static = self
-            .paging
-            .static_peers
-            .iter()
-            .any(|peer| Place::of(*peer) == key.1);
-        if !is_static && self.surroundings.interface_of(&key.1).is_some() {
+        if !self.paging.is_static(&key.1) && self.surroundings.interface_of(&key.1).is_some() {
             return;
         }
         let fresh = |at: &Instant| now.saturating_duration_since(*at) < PAGE_INTERVAL;

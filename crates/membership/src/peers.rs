@@ -26,8 +26,12 @@ pub(crate) const MOST_PEERS: usize = 16_384;
 /// Ids of one address: several nodes may share a machine, and nobody may fill the table from one.
 pub(crate) const MOST_IDS_OF_A_PLACE: usize = 4;
 
-/// An entry without proof is safe for so long from those that come later: time enough for an echo.
+/// An entry without proof is safe from others for so long since it was made: time enough for an echo, and no longer for
+/// speaking more.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How many entries are drawn to find one that may make room: in a flood most of them are new.
+const DRAWS: usize = 16;
 
 /// Memory for the filters of peers that echoed: a hundred of them with 5,000 ids each.
 const MOST_FILTER_BYTES: usize = 8 << 20;
@@ -40,14 +44,14 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The table of peers.
 ///
-/// Invariants: `by_place` and `by_id` name the entries and no others; `unproven` has exactly those without proof, the
-/// longest unheard first; entries with proof never make room for those without.
+/// Invariants: `by_place` and `by_id` name the entries and no others; `unproven` has exactly those without proof, each at
+/// the place that it knows itself; `proven` counts the others; entries with proof never make room.
 #[derive(Debug, Default)]
 pub(crate) struct PeerTable {
     entries: BTreeMap<PeerKey, Entry>,
     by_place: BTreeMap<Place, BTreeSet<NodeId>>,
     by_id: BTreeMap<NodeId, BTreeSet<Place>>,
-    unproven: BTreeSet<(Instant, PeerKey)>,
+    unproven: Vec<PeerKey>,
     proven: Census,
     filter_bytes: usize,
     sweep_at: Option<Instant>,
@@ -101,42 +105,65 @@ impl PeerTable {
     }
 
     /// Makes an entry for who was heard for the first time, if there is room that it may have.
-    pub(crate) fn add(&mut self, now: Instant, heard: &Heard) -> Result<(), TableFull> {
+    pub(crate) fn add(
+        &mut self,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        heard: &Heard,
+    ) -> Result<(), TableFull> {
+        let is_old = |entry: &Entry| now.saturating_duration_since(entry.first_heard()) >= GRACE;
+        self.add_instead(now, rng, heard, is_old)
+    }
+
+    /// Makes an entry for who sends back what was sent to it: any without proof makes room for it.
+    pub(crate) fn add_proven(
+        &mut self,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        heard: &Heard,
+    ) -> Result<(), TableFull> {
+        self.add_instead(now, rng, heard, |_| true)
+    }
+
+    fn add_instead(
+        &mut self,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        heard: &Heard,
+        may_go: impl Fn(&Entry) -> bool,
+    ) -> Result<(), TableFull> {
         if self.entries.contains_key(&heard.key) {
             return Ok(());
         }
-        self.make_room(now, heard.key.1)?;
+        self.make_room(rng, heard.key.1, may_go)?;
         let (node, place) = heard.key;
-        let entry = Entry::new(now, heard);
+        let mut entry = Entry::new(now, heard);
         self.sweep_no_later_than(entry.expires());
         self.by_place.entry(place).or_default().insert(node);
         self.by_id.entry(node).or_default().insert(place);
-        self.unproven.insert((entry.last_heard(), heard.key));
+        entry.unproven_at = Some(self.unproven.len());
+        self.unproven.push(heard.key);
         self.entries.insert(heard.key, entry);
         Ok(())
     }
 
     /// Notes a sign of life of an entry; what it says of its time to live can only lengthen it.
     pub(crate) fn hear(&mut self, now: Instant, heard: &Heard, ttl: Duration) {
-        let Some(entry) = self.entries.get_mut(&heard.key) else {
-            return;
-        };
-        if self.unproven.remove(&(entry.last_heard(), heard.key)) {
-            self.unproven.insert((now, heard.key));
+        if let Some(entry) = self.entries.get_mut(&heard.key) {
+            entry.hear(now, heard, ttl);
         }
-        entry.hear(now, heard, ttl);
     }
 
     /// Takes in that the peer sent back what was sent to it, and with it what is true of it. Says whether that is news.
     ///
     /// What was heard before it was asked cannot be newer than its reply.
     pub(crate) fn prove(&mut self, now: Instant, heard: &Heard, asked_at: Instant) -> bool {
+        if self.leave_unproven(&heard.key) {
+            self.proven.add(&heard.key);
+        }
         let Some(entry) = self.entries.get_mut(&heard.key) else {
             return false;
         };
-        if self.unproven.remove(&(entry.last_heard(), heard.key)) {
-            self.proven.add(&heard.key);
-        }
         let before = entry.filters().size_bytes();
         let news = entry.prove(now, heard, asked_at);
         self.filter_bytes = self.filter_bytes - before + entry.filters().size_bytes();
@@ -151,7 +178,8 @@ impl PeerTable {
         if !entry.disprove() {
             return false;
         }
-        self.unproven.insert((entry.last_heard(), *key));
+        entry.unproven_at = Some(self.unproven.len());
+        self.unproven.push(*key);
         self.proven.remove(key);
         true
     }
@@ -181,9 +209,10 @@ impl PeerTable {
     }
 
     pub(crate) fn remove(&mut self, key: &PeerKey) -> Option<Entry> {
+        let was_proven = !self.leave_unproven(key);
         let entry = self.entries.remove(key)?;
         let (node, place) = key;
-        if !self.unproven.remove(&(entry.last_heard(), *key)) {
+        if was_proven {
             self.proven.remove(key);
         }
         self.filter_bytes -= entry.filters().size_bytes();
@@ -244,33 +273,45 @@ impl PeerTable {
             .collect()
     }
 
-    fn make_room(&mut self, now: Instant, place: Place) -> Result<(), TableFull> {
-        let ids = self.by_place.get(&place).map_or(0, BTreeSet::len);
-        if ids >= MOST_IDS_OF_A_PLACE {
-            return self.evict_at(now, place);
+    /// Takes an entry out of those without proof. Says whether it was one of them.
+    fn leave_unproven(&mut self, key: &PeerKey) -> bool {
+        let Some(at) = self
+            .entries
+            .get_mut(key)
+            .and_then(|entry| entry.unproven_at.take())
+        else {
+            return false;
+        };
+        self.unproven.swap_remove(at);
+        let moved = self.unproven.get(at);
+        if let Some(entry) = moved.and_then(|moved| self.entries.get_mut(moved)) {
+            entry.unproven_at = Some(at);
         }
-        if self.entries.len() < MOST_PEERS {
+        true
+    }
+
+    /// Removes one of those without proof, if there is need: by chance, so that nobody can arrange whom it hits.
+    fn make_room(
+        &mut self,
+        rng: &mut fastrand::Rng,
+        place: Place,
+        may_go: impl Fn(&Entry) -> bool,
+    ) -> Result<(), TableFull> {
+        let ids = self.by_place.get(&place);
+        let goes = |key: &PeerKey| {
+            let entry = self.entries.get(key);
+            entry.is_some_and(|entry| !entry.is_proven() && may_go(entry))
+        };
+        let found = if ids.map_or(0, BTreeSet::len) >= MOST_IDS_OF_A_PLACE {
+            let here = ids.into_iter().flatten().map(|node| (*node, place));
+            rng.choice(here.filter(goes).collect::<Vec<_>>())
+        } else if self.entries.len() >= MOST_PEERS {
+            let drawn = (0..DRAWS).filter_map(|_| rng.choice(self.unproven.iter()));
+            drawn.copied().find(goes)
+        } else {
             return Ok(());
-        }
-        let (heard, key) = *self.unproven.first().ok_or(TableFull)?;
-        self.evict(now, heard, key)
-    }
-
-    /// Makes room among the ids of one address: the one without proof that was not heard for the longest time goes.
-    fn evict_at(&mut self, now: Instant, place: Place) -> Result<(), TableFull> {
-        let ids = self.by_place.get(&place).into_iter().flatten();
-        let unproven = ids.filter_map(|node| {
-            let entry = self.entries.get(&(*node, place))?;
-            (!entry.is_proven()).then_some((entry.last_heard(), (*node, place)))
-        });
-        let (heard, key) = unproven.min().ok_or(TableFull)?;
-        self.evict(now, heard, key)
-    }
-
-    fn evict(&mut self, now: Instant, heard: Instant, key: PeerKey) -> Result<(), TableFull> {
-        if now.saturating_duration_since(heard) < GRACE {
-            return Err(TableFull);
-        }
+        };
+        let key = found.ok_or(TableFull)?;
         self.remove(&key);
         Ok(())
     }

@@ -27,7 +27,7 @@ impl Membership {
     ) -> Result<(), DropReason> {
         if self.peers.get(&heard.key).is_none() {
             self.peers
-                .add(now, heard)
+                .add(now, &mut self.rng, heard)
                 .map_err(|_| DropReason::TableFull)?;
             self.make_way(now);
             self.doubt_namesakes(now, heard);

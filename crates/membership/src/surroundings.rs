@@ -98,8 +98,17 @@ impl Surroundings {
         if place.scope() != 0 {
             return self.interfaces.get(&place.scope()).map(|one| one.index);
         }
-        let holds = |one: &&Interface| one.subnets.iter().any(|net| net.contains(place.ip()));
-        self.interfaces.values().find(holds).map(|one| one.index)
+        let mut indices = self.interfaces.keys().copied();
+        indices.find(|index| self.is_on(*index, place))
+    }
+
+    /// Whether a place lies in a network of an interface.
+    pub(crate) fn is_on(&self, interface: u32, place: &Place) -> bool {
+        if place.scope() != 0 {
+            return place.scope() == interface;
+        }
+        let interface = self.interfaces.get(&interface);
+        interface.is_some_and(|one| one.subnets.iter().any(|net| net.contains(place.ip())))
     }
 
     /// Whether a place is a neighbour, a static peer, or in a network that was allowed.

@@ -45,7 +45,7 @@ impl Membership {
             };
         };
         self.peers
-            .add(now, heard)
+            .add(now, &mut self.rng, heard)
             .map_err(|_| DropReason::TableFull)?;
         self.measure_answer(now, id, answer.nonce);
         // Else it restarted, or its store came up since: its echo says so.

@@ -11,7 +11,7 @@ use zeroshare_wire::datagram::{Day, FilterPart, Holding, Tag};
 use super::PeerKey;
 use crate::{filters::PeerFilters, surroundings::Road};
 
-/// How long a road counts after the peer was heard on it.
+/// How long a road counts after the peer was heard on it, unless the peer itself lives longer without a beacon.
 const ROAD_MEMORY: Duration = Duration::from_mins(10);
 
 /// Nobody is forgotten sooner than this; several beacons may be lost.
@@ -44,6 +44,8 @@ pub(crate) struct Heard {
     pub(crate) store_port: u16,
     pub(crate) unicast_port: u16,
     pub(crate) road: Road,
+    /// The road that leads to it as well: from somewhere else than its interface's networks a group's road proves none.
+    pub(crate) way_back: Road,
     pub(crate) interface: Option<u32>,
     /// The very socket that it came from.
     pub(crate) source: SocketAddr,
@@ -66,11 +68,14 @@ pub(crate) struct Entry {
     store_port: u16,
     unicast_port: u16,
     interface: Option<u32>,
+    first_heard: Instant,
     last_heard: Instant,
     expires: Instant,
     ttl: Duration,
     proven: bool,
     roads: BTreeMap<Road, Instant>,
+    /// Where it stands in the table's list of those without proof.
+    pub(super) unproven_at: Option<usize>,
     filters: PeerFilters,
     stated: VecDeque<Stated>,
     /// Somebody said that it leaves, or claims its id elsewhere.
@@ -92,11 +97,13 @@ impl Entry {
             store_port: heard.store_port,
             unicast_port: heard.unicast_port,
             interface: heard.interface,
+            first_heard: now,
             last_heard: now,
             expires: now + SHORTEST_LIFE,
             ttl: SHORTEST_LIFE,
             proven: false,
-            roads: BTreeMap::from([(heard.road, now)]),
+            roads: BTreeMap::from([(heard.way_back, now)]),
+            unproven_at: None,
             filters: PeerFilters::default(),
             stated: VecDeque::new(),
             doubted: false,
@@ -113,7 +120,7 @@ impl Entry {
         self.ttl = ttl.clamp(SHORTEST_LIFE, LONGEST_LIFE);
         // Only ever later: else a forged beacon with a short life would remove an honest peer.
         self.expires = self.expires.max(now + self.ttl);
-        self.roads.insert(heard.road, now);
+        self.roads.insert(heard.way_back, now);
         if heard.interface.is_some() {
             self.interface = heard.interface;
         }
@@ -143,7 +150,7 @@ impl Entry {
         if heard.interface.is_some() {
             self.interface = heard.interface;
         }
-        self.roads.entry(heard.road).or_insert(now);
+        self.roads.entry(heard.way_back).or_insert(now);
         !same
     }
 
@@ -226,7 +233,8 @@ impl Entry {
 
     /// The first road to everybody on which the peer was heard lately, and its interface.
     pub(crate) fn first_road(&self, now: Instant) -> Option<(u32, Road)> {
-        let fresh = |(_, at): &(&Road, &Instant)| now.saturating_duration_since(**at) < ROAD_MEMORY;
+        let memory = ROAD_MEMORY.max(self.ttl);
+        let fresh = |(_, at): &(&Road, &Instant)| now.saturating_duration_since(**at) < memory;
         let (road, _) = self.roads.iter().find(fresh)?;
         (*road != Road::Unicast).then_some((self.interface?, *road))
     }
@@ -248,6 +256,10 @@ impl Entry {
 
     pub(crate) fn unicast_port(&self) -> u16 {
         self.unicast_port
+    }
+
+    pub(super) fn first_heard(&self) -> Instant {
+        self.first_heard
     }
 
     pub(crate) fn last_heard(&self) -> Instant {

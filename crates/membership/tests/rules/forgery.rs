@@ -193,3 +193,33 @@ fn what_is_asked_for_often_is_answered_once() {
     };
     assert_eq!(answer.holdings.len(), 1);
 }
+
+#[test]
+fn a_static_peer_is_asked_alone_whatever_is_said_to_everybody_in_its_name() {
+    for near in [true, false] {
+        let mut bench = Bench::new();
+        let mut peer = Other::at(1);
+        if !near {
+            peer.source = "203.0.113.9:38339".parse().unwrap();
+        }
+        bench.machine.handle_static_peers(bench.now, &[peer.source]);
+        bench.echo(&[&peer]);
+        let forged = Other {
+            sequence: peer.sequence + 1,
+            ..peer.clone()
+        };
+        bench.hear(&forged, alive());
+        bench.said();
+        bench
+            .machine
+            .find(bench.now, &[content("it")], SECOND, None)
+            .unwrap();
+        let asked = bench.said();
+        let alone = |said: &Said| {
+            said.to == Destination::One(peer.source) && matches!(said.datagram.body, Body::Query(_))
+        };
+        assert!(asked.iter().any(alone), "near: {near}, {asked:?}");
+        let roads = &bench.machine.peers(bench.now)[0].roads;
+        assert_eq!(roads.contains(&Road::Multicast4), near, "{roads:?}");
+    }
+}

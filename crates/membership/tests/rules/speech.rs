@@ -136,6 +136,19 @@ fn more_than_one_filter_holds_comes_in_several_beacons() {
 }
 
 #[test]
+fn getting_more_of_something_is_no_reason_to_speak() {
+    let mut bench = Bench::new();
+    bench.machine.handle_holding(bench.now, content("it"), 1);
+    bench.pass(3 * SECOND);
+    beacons(&mut bench);
+    for part in 2..=255 {
+        bench.machine.handle_holding(bench.now, content("it"), part);
+        bench.pass(Duration::from_millis(100));
+    }
+    assert!(beacons(&mut bench).is_empty());
+}
+
+#[test]
 fn on_a_large_network_beacons_have_no_filter() {
     let mut bench = Bench::new();
     bench.machine.handle_holding(bench.now, content("it"), 255);
