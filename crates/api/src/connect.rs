@@ -9,6 +9,6 @@ mod peer;
 mod traced;
 
 pub use endpoint::{EndpointError, LocalEndpoint};
-pub use local::local_channel;
+pub use local::{local_channel, trusting_channel};
 pub use peer::{ConnectError, PeerChannelOptions, peer_channel};
 pub use traced::TracedChannel;

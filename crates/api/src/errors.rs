@@ -3,10 +3,11 @@
 
 use std::{collections::BTreeMap, fmt::Display, mem, time::Duration};
 
+use prost::Message as _;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
-use zeroshare_wire::FieldError;
+use tonic_types::{ErrorDetails, RetryInfo, StatusExt as _, pb};
 pub use zeroshare_wire::pb::errors::v1::ErrorReason;
+use zeroshare_wire::{FieldError, convert::optional_duration};
 
 /// The domain of our reasons.
 pub const DOMAIN: &str = "zeroshare";
@@ -65,9 +66,17 @@ pub fn metadata(status: &Status) -> BTreeMap<String, String> {
         .unwrap_or_default()
 }
 
-/// When the caller may come back, as the service asks; the caller bounds it.
+/// When the caller may come back, as the service asks; the caller bounds it. What is no duration from 0 up is no wish.
 pub fn retry_after(status: &Status) -> Option<Duration> {
-    status.get_details_retry_info()?.retry_delay
+    // By hand: the conversion of tonic-types overflows on the least number of seconds.
+    let details = pb::Status::decode(status.details()).ok()?.details;
+    let detail = details
+        .into_iter()
+        .find(|detail| detail.type_url == RetryInfo::TYPE_URL)?;
+    let delay = pb::RetryInfo::decode(detail.value.as_slice())
+        .ok()?
+        .retry_delay;
+    optional_duration("retry_delay", delay.as_ref(), Duration::MAX).ok()?
 }
 
 /// A reason as it travels: without its prefix.
@@ -120,6 +129,36 @@ mod tests {
         assert_eq!(busy.message(), "busy");
         assert_eq!(reason(&busy), Some(ErrorReason::TooManyTransfers));
         assert_eq!(retry_after(&busy), Some(Duration::from_millis(250)));
+    }
+
+    /// What a peer may send, whatever our own side would make.
+    fn asking_for(seconds: i64, nanos: i32) -> Status {
+        let retry_delay = Some(prost_types::Duration { seconds, nanos });
+        let detail = prost_types::Any {
+            type_url: RetryInfo::TYPE_URL.to_owned(),
+            value: pb::RetryInfo { retry_delay }.encode_to_vec(),
+        };
+        let sent = pb::Status {
+            details: vec![detail],
+            ..pb::Status::default()
+        };
+        Status::with_details(Code::ResourceExhausted, "busy", sent.encode_to_vec().into())
+    }
+
+    #[test]
+    fn a_retry_hint_that_is_no_duration_is_none() {
+        for (seconds, nanos) in [
+            (i64::MIN, i32::MIN),
+            (i64::MIN, 0),
+            (i64::MAX, i32::MAX),
+            (-1, 0),
+            (0, -1),
+            (0, 1_000_000_000),
+        ] {
+            assert_eq!(retry_after(&asking_for(seconds, nanos)), None);
+        }
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(retry_after(&asking_for(1, 0)), second);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    connect::{LocalEndpoint, local_channel},
+    connect::{LocalEndpoint, TracedChannel, local_channel},
     deadline,
 };
 
@@ -30,7 +30,12 @@ pub enum Health {
 ///
 /// The error says that nobody answered. Must be called inside a tokio runtime.
 pub async fn check_health(endpoint: &LocalEndpoint, service: &str) -> Result<Health, Status> {
-    let mut client = HealthClient::new(local_channel(endpoint));
+    check_health_over(local_channel(endpoint), service).await
+}
+
+/// Asks as [`check_health`] does, over a channel that is there already.
+pub async fn check_health_over(channel: TracedChannel, service: &str) -> Result<Health, Status> {
+    let mut client = HealthClient::new(channel);
     let request = HealthCheckRequest {
         service: service.to_owned(),
     };

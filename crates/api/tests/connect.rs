@@ -1,7 +1,9 @@
 //! Connections as services use them.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{future::pending, net::Ipv4Addr, path::Path, time::Duration};
+use std::{
+    future::pending, net::Ipv4Addr, os::unix::fs::MetadataExt as _, path::Path, time::Duration,
+};
 
 use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -21,7 +23,10 @@ use tracing::{Instrument as _, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use zeroshare_api::{
-    connect::{ConnectError, LocalEndpoint, PeerChannelOptions, local_channel, peer_channel},
+    connect::{
+        ConnectError, LocalEndpoint, PeerChannelOptions, local_channel, peer_channel,
+        trusting_channel,
+    },
     deadline,
     health::{Health, check_health},
     reflection,
@@ -59,6 +64,23 @@ async fn a_local_channel_finds_a_service_that_starts_later_and_starts_again() {
         std::fs::remove_file(&socket).unwrap();
     }
     assert!(check_health(&endpoint, "all").await.is_err());
+}
+
+#[tokio::test]
+async fn a_socket_of_an_untrusted_user_is_told_nothing() {
+    let directory = tempfile::tempdir_in("/tmp").unwrap();
+    let socket = directory.path().join("s.sock");
+    let mut tasks = JoinSet::new();
+    serve(&mut tasks, &socket);
+    let us = std::fs::metadata(&socket).unwrap().uid();
+    let endpoint = LocalEndpoint::Unix(socket);
+
+    let mut client = HealthClient::new(trusting_channel(&endpoint, &[us]));
+    client.check(request("all")).await.unwrap();
+
+    let mut wary = HealthClient::new(trusting_channel(&endpoint, &[us + 1]));
+    let refused = wary.check(request("all")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
 }
 
 #[tokio::test]
