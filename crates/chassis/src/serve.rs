@@ -21,7 +21,7 @@ use std::{
     sync::Arc,
 };
 
-use tonic::service::Routes;
+use tonic::{Status, service::Routes};
 
 use self::accept::{Acceptor, TcpDoor, UnixDoor};
 pub use self::{
@@ -51,8 +51,19 @@ pub struct PeerCredentials {
     pub pid: Option<i32>,
 }
 
-/// Decides at the door whether an address may connect at all.
-pub type Admission = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+/// What becomes of an address that connects.
+#[derive(Debug, Clone)]
+pub enum Welcome {
+    /// It is served.
+    Served,
+    /// It is told this whatever it asks for, and then hung up on; no service sees its call.
+    Told(Status),
+    /// It is hung up on before a byte is read.
+    HungUpOn,
+}
+
+/// Decides at the door what becomes of an address.
+pub type Admission = Arc<dyn Fn(IpAddr) -> Welcome + Send + Sync>;
 
 /// Serves a local API until the lifetime stops and its calls are done, or a few seconds have passed.
 ///
@@ -97,7 +108,7 @@ pub async fn serve_local_within(
 
 /// Serves the LAN until the lifetime stops and its calls are done, or a few seconds have passed.
 ///
-/// Whoever `admission` refuses is hung up on before a byte is read.
+/// Whoever `admission` does not let in gets one answer or none, and has few seats.
 pub async fn serve_lan(
     listeners: Vec<TcpListener>,
     routes: Routes,

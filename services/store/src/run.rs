@@ -16,7 +16,7 @@ use zeroshare_chassis::Lifetime;
 use zeroshare_chassis::health::Health;
 use zeroshare_chassis::listen::LocalListener;
 use zeroshare_chassis::networks::ReadableNetworks;
-use zeroshare_chassis::serve::{Admission, serve_lan, serve_local};
+use zeroshare_chassis::serve::{Admission, Welcome, serve_lan, serve_local};
 use zeroshare_content::TreeId;
 use zeroshare_shelf::{IndexError, Shelf, ShelfError, ShelfEvent, ShelfOptions, boot_id};
 
@@ -25,6 +25,7 @@ use crate::local::Local;
 use crate::peers::{Door, Peers};
 use crate::settings::StoreConfig;
 use crate::slots::Slots;
+use crate::status;
 use crate::store::{Facts, Parts, Store};
 use crate::upkeep;
 
@@ -221,9 +222,17 @@ async fn local_routes(store: &Arc<Store>) -> Result<(Health, Routes), RunError> 
     Ok((health, routes))
 }
 
-/// Readers come in; of others a few, to be told that they are none.
+/// Readers are served; of others a few are told that they are none, whichever service they ask, health too.
 fn admission(store: &Arc<Store>) -> Admission {
     let networks = Arc::clone(&store.networks);
     let door = Doorkeeper::new(Instant::now());
-    Arc::new(move |address| networks.allows(address) || door.admits(Instant::now()))
+    Arc::new(move |address| {
+        if networks.allows(address) {
+            Welcome::Served
+        } else if door.admits(Instant::now()) {
+            Welcome::Told(status::not_allowed("address", address.to_string()))
+        } else {
+            Welcome::HungUpOn
+        }
+    })
 }

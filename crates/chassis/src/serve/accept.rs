@@ -12,7 +12,7 @@ use tonic::service::Routes;
 use tracing::{debug, warn};
 
 use super::{
-    Admission, Bounds, PeerAddress, PeerCredentials,
+    Admission, Bounds, PeerAddress, PeerCredentials, Welcome,
     connection::{self, Guest},
     seats::{PeerKey, Seats},
 };
@@ -41,7 +41,7 @@ pub(super) trait Door: Send + Sync + 'static {
     fn knock(&self) -> impl Future<Output = io::Result<Knock<Self::Io>>> + Send;
 
     /// Says whether somebody may come in at all.
-    fn admits(&self, key: PeerKey) -> bool;
+    fn welcome(&self, key: PeerKey) -> Welcome;
 }
 
 /// Somebody at the door.
@@ -102,11 +102,15 @@ impl Acceptor {
             address,
             credentials,
         } = knock;
-        if !door.admits(key) {
-            debug!(peer = ?key, "connection refused: not from a readable network");
-            return;
-        }
-        let seat = match self.seats.take(key) {
+        let refusal = match door.welcome(key) {
+            Welcome::Served => None,
+            Welcome::Told(status) => Some(status),
+            Welcome::HungUpOn => {
+                debug!(peer = ?key, "connection refused: not from a readable network");
+                return;
+            }
+        };
+        let seat = match self.seats.take(key, refusal.is_some()) {
             Ok(seat) => seat,
             Err(full) => {
                 debug!(peer = ?key, ?full, "connection refused: too many");
@@ -118,6 +122,7 @@ impl Acceptor {
             seat,
             address,
             credentials,
+            refusal,
         };
         let served = connection::serve(
             guest,
@@ -170,10 +175,10 @@ impl Door for TcpDoor {
         })
     }
 
-    fn admits(&self, key: PeerKey) -> bool {
+    fn welcome(&self, key: PeerKey) -> Welcome {
         match (key, &self.admission) {
             (PeerKey::Address(address), Some(admission)) => admission(address),
-            (PeerKey::User(_), _) | (_, None) => true,
+            (PeerKey::User(_), _) | (_, None) => Welcome::Served,
         }
     }
 }
@@ -213,8 +218,8 @@ impl Door for UnixDoor {
         })
     }
 
-    fn admits(&self, _key: PeerKey) -> bool {
-        true
+    fn welcome(&self, _key: PeerKey) -> Welcome {
+        Welcome::Served
     }
 }
 

@@ -10,6 +10,8 @@ const MIB: usize = 1024 * KIB;
 pub struct Bounds {
     /// Connections in all.
     pub connections: usize,
+    /// Connections of all who are only told that they may not call.
+    pub strangers: usize,
     /// Connections of one address, or of one user on a Unix socket.
     pub connections_per_peer: usize,
     /// Calls at once on one connection.
@@ -20,6 +22,9 @@ pub struct Bounds {
     pub request: Option<Duration>,
     /// How long a response may wait for a peer that takes none of it.
     pub stall: Duration,
+    /// How long an answer may have nothing to say, after which the call is ended; `None` where callers wait for news for
+    /// as long as they like.
+    pub silence: Option<Duration>,
     /// How long a connection may stay without any call.
     pub idle: Duration,
     /// How long calls may take to end when the server stops.
@@ -56,11 +61,13 @@ impl Bounds {
     pub fn lan() -> Self {
         Self {
             connections: 256,
+            strangers: 16,
             connections_per_peer: 8,
             streams: 16,
             first_request: Duration::from_secs(10),
             request: Some(Duration::from_secs(10)),
             stall: Duration::from_secs(10),
+            silence: Some(Duration::from_mins(10)),
             idle: Duration::from_mins(1),
             drain: Duration::from_secs(5),
             request_bytes: Some(256 * KIB),
@@ -85,6 +92,7 @@ impl Bounds {
             request: None,
             request_bytes: None,
             stall: Duration::from_mins(10),
+            silence: None,
             idle: Duration::from_hours(1),
             header_bytes: 64 * 1024,
             frame_bytes: 1024 * 1024,

@@ -9,16 +9,17 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    sync::Notify,
     time::{self, MissedTickBehavior},
 };
-use tonic::service::Routes;
+use tonic::{Status, service::Routes};
 use tracing::debug;
 
 use super::{
     Bounds, PeerAddress, PeerCredentials,
     activity::Activity,
     metered::Metered,
-    request::{Caller, Calls, Limits},
+    request::{Caller, Calls, Limits, Refusal},
     seats::Seat,
     watchdog::{Verdict, Watchdog},
 };
@@ -33,9 +34,23 @@ pub(super) struct Guest<I> {
     pub(super) seat: Seat,
     pub(super) address: Option<PeerAddress>,
     pub(super) credentials: Option<PeerCredentials>,
+    /// What it is told instead of being served.
+    pub(super) refusal: Option<Status>,
+}
+
+impl<I> Guest<I> {
+    fn caller(&self) -> Caller {
+        Caller {
+            address: self.address,
+            credentials: self.credentials,
+            pages: self.seat.pages.clone(),
+        }
+    }
 }
 
 /// Serves a connection until it ends, has to go, or the lifetime stops and its calls are done.
+///
+/// One that is refused has to go once it was told.
 pub(super) async fn serve<I>(
     guest: Guest<I>,
     routes: Routes,
@@ -44,28 +59,21 @@ pub(super) async fn serve<I>(
 ) where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Guest {
-        io,
-        seat,
-        address,
-        credentials,
-    } = guest;
     let activity = Arc::new(Activity::default());
-    let caller = Caller {
-        address,
-        credentials,
-        pages: seat.pages.clone(),
-    };
-    let limits = Limits {
-        bytes: bounds.request_bytes,
-        duration: bounds.request,
-    };
+    let told = Arc::new(Notify::new());
     let calls = Calls {
         routes,
-        caller,
+        caller: guest.caller(),
         activity: activity.clone(),
-        limits,
+        limits: Limits::of(&bounds),
+        refusal: guest.refusal.map(|status| Refusal {
+            status,
+            told: told.clone(),
+        }),
     };
+    let Guest {
+        io, seat, address, ..
+    } = guest;
     let streams = AbortOnDrop(lifetime.child());
     let builder = builder(&bounds, Streams(streams.0.clone()));
     let io = TokioIo::new(Metered::new(io, activity.clone()));
@@ -73,7 +81,7 @@ pub(super) async fn serve<I>(
     let mut watchdog = Watchdog::new(&bounds, Instant::now());
     let mut looks = time::interval(bounds.look_interval());
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stopping = pin!(lifetime.stopping());
+    let mut leaving = pin!(either(lifetime.stopping(), told.notified()));
     let mut drained = pin!(time::sleep(bounds.drain));
     let mut is_draining = false;
     loop {
@@ -92,7 +100,7 @@ pub(super) async fn serve<I>(
                     break;
                 }
             },
-            () = stopping.as_mut(), if !is_draining => {
+            () = leaving.as_mut(), if !is_draining => {
                 is_draining = true;
                 drained.as_mut().reset(time::Instant::now() + bounds.drain);
                 connection.as_mut().graceful_shutdown();
@@ -101,6 +109,13 @@ pub(super) async fn serve<I>(
         }
     }
     drop(seat);
+}
+
+async fn either(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    tokio::select! {
+        () = one => {}
+        () = other => {}
+    }
 }
 
 fn builder(bounds: &Bounds, streams: Streams) -> Builder<Streams> {

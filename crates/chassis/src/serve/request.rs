@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -12,13 +13,16 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{self, Sleep};
+use tokio::{
+    sync::Notify,
+    time::{self, Instant, Sleep},
+};
 use tonic::{Status, service::Routes};
 use tower::Service as _;
 use tracing::{Instrument as _, Span};
 
 use super::{
-    PageBudget, PeerAddress, PeerCredentials,
+    Bounds, PageBudget, PeerAddress, PeerCredentials,
     activity::{Activity, Call},
 };
 use crate::propagate;
@@ -30,6 +34,15 @@ pub(super) struct Calls {
     pub(super) caller: Caller,
     pub(super) activity: Arc<Activity>,
     pub(super) limits: Limits,
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// The only answer that somebody gets.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) status: Status,
+    /// Says that it was given.
+    pub(super) told: Arc<Notify>,
 }
 
 /// Who is at the other end.
@@ -40,11 +53,22 @@ pub(super) struct Caller {
     pub(super) pages: PageBudget,
 }
 
-/// What a request may be.
+/// What a request may be, and how long its answer may say nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    pub(super) bytes: Option<usize>,
-    pub(super) duration: Option<Duration>,
+    bytes: Option<usize>,
+    duration: Option<Duration>,
+    silence: Option<Duration>,
+}
+
+impl Limits {
+    pub(super) fn of(bounds: &Bounds) -> Self {
+        Self {
+            bytes: bounds.request_bytes,
+            duration: bounds.request,
+            silence: bounds.silence,
+        }
+    }
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
@@ -56,6 +80,12 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
 
     fn call(&self, request: Request<Incoming>) -> Answer {
         let call = Call::begin(&self.activity);
+        if let Some(refusal) = &self.refusal {
+            let response = refusal.status.clone().into_http();
+            refusal.told.notify_one();
+            let body = |inner| ResponseBody::new(inner, call, Span::none(), None);
+            return Box::pin(future::ready(Ok(response.map(body))));
+        }
         let span = propagate::request_span(&request);
         let mut request = request.map(|body| RequestBody::new(body, self.limits));
         let extensions = request.extensions_mut();
@@ -70,9 +100,16 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
         let answering = span
             .in_scope(|| routes.call(request))
             .instrument(span.clone());
+        let silence = self.limits.silence;
         Box::pin(async move {
-            let response = answering.await?;
-            Ok(response.map(|inner| ResponseBody { inner, call, span }))
+            let response = match silence {
+                None => answering.await?,
+                Some(silence) => match time::timeout(silence, answering).await {
+                    Ok(response) => response?,
+                    Err(_) => too_silent().into_http(),
+                },
+            };
+            Ok(response.map(|inner| ResponseBody::new(inner, call, span, silence)))
         })
     }
 }
@@ -149,6 +186,60 @@ pub(super) struct ResponseBody {
     inner: tonic::body::Body,
     call: Call,
     span: Span,
+    silence: Option<Silence>,
+}
+
+/// Waits for an answer to go on.
+struct Silence {
+    patience: Duration,
+    is_waiting: bool,
+    end: Pin<Box<Sleep>>,
+}
+
+impl ResponseBody {
+    fn new(inner: tonic::body::Body, call: Call, span: Span, patience: Option<Duration>) -> Self {
+        Self {
+            inner,
+            call,
+            span,
+            silence: patience.map(Silence::new),
+        }
+    }
+
+    /// Ends an answer that had nothing to say for too long.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Frame<Bytes>> {
+        let Some(silence) = &mut self.silence else {
+            return Poll::Pending;
+        };
+        ready!(silence.poll_end(cx));
+        self.silence = None;
+        self.inner = tonic::body::Body::empty();
+        let response = too_silent().into_http::<()>();
+        Poll::Ready(Frame::trailers(response.into_parts().0.headers))
+    }
+}
+
+impl Silence {
+    fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            is_waiting: false,
+            end: Box::pin(time::sleep(patience)),
+        }
+    }
+
+    /// Counts from the first wait: before that, the peer may have taken its time.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_waiting {
+            self.is_waiting = true;
+            self.end.as_mut().reset(Instant::now() + self.patience);
+        }
+        self.end.as_mut().poll(cx)
+    }
+}
+
+fn too_silent() -> Status {
+    Status::deadline_exceeded("nothing happened for too long; call again to go on waiting")
 }
 
 impl Body for ResponseBody {
@@ -160,8 +251,14 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        let _in_span = this.span.enter();
-        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        let span = this.span.clone();
+        let _in_span = span.enter();
+        let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+            return this.poll_silence(cx).map(|end| Some(Ok(end)));
+        };
+        if let Some(silence) = &mut this.silence {
+            silence.is_waiting = false;
+        }
         let call = &this.call;
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|data| call.follow(data)))))
     }

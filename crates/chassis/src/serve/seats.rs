@@ -19,6 +19,7 @@ pub(super) enum PeerKey {
 #[derive(Debug)]
 pub(super) struct Seats {
     most: usize,
+    most_strangers: usize,
     most_per_peer: usize,
     pages_per_peer_bytes: usize,
     /// Carries the total that all peers share.
@@ -29,6 +30,7 @@ pub(super) struct Seats {
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
+    strangers: usize,
     /// Invariant: `connections` of each is at least 1, and they add up to `all`.
     peers: BTreeMap<PeerKey, Peer>,
 }
@@ -44,6 +46,7 @@ struct Peer {
 pub(super) struct Seat {
     seats: Arc<Seats>,
     key: PeerKey,
+    is_stranger: bool,
     pub(super) pages: PageBudget,
 }
 
@@ -52,6 +55,8 @@ pub(super) struct Seat {
 pub(super) enum Full {
     /// The server.
     All,
+    /// What it has for strangers.
+    Strangers,
     /// This peer's share of it.
     Peer,
 }
@@ -60,6 +65,7 @@ impl Seats {
     pub(super) fn new(bounds: &Bounds) -> Arc<Self> {
         Arc::new(Self {
             most: bounds.connections,
+            most_strangers: bounds.strangers,
             most_per_peer: bounds.connections_per_peer,
             pages_per_peer_bytes: bounds.pages_per_peer_bytes,
             pages: PageBudget::new(bounds.pages_per_peer_bytes, bounds.pages_bytes),
@@ -67,11 +73,14 @@ impl Seats {
         })
     }
 
-    /// Seats a peer, if there is room for it.
-    pub(super) fn take(self: &Arc<Self>, key: PeerKey) -> Result<Seat, Full> {
+    /// Seats a peer, if there is room for it; strangers cannot take all seats.
+    pub(super) fn take(self: &Arc<Self>, key: PeerKey, is_stranger: bool) -> Result<Seat, Full> {
         let mut taken = self.lock();
         if taken.all >= self.most {
             return Err(Full::All);
+        }
+        if is_stranger && taken.strangers >= self.most_strangers {
+            return Err(Full::Strangers);
         }
         let peer = taken.peers.entry(key).or_insert_with(|| Peer {
             connections: 0,
@@ -83,9 +92,11 @@ impl Seats {
         peer.connections += 1;
         let pages = peer.pages.clone();
         taken.all += 1;
+        taken.strangers += usize::from(is_stranger);
         Ok(Seat {
             seats: self.clone(),
             key,
+            is_stranger,
             pages,
         })
     }
@@ -99,6 +110,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = self.seats.lock();
         taken.all -= 1;
+        taken.strangers -= usize::from(self.is_stranger);
         if let Some(peer) = taken.peers.get_mut(&self.key) {
             peer.connections -= 1;
             if peer.connections == 0 {
@@ -127,20 +139,34 @@ mod tests {
     #[test]
     fn one_peer_cannot_take_all_seats() {
         let seats = seats(3, 2);
-        let first = seats.take(peer(1)).unwrap();
-        let _second = seats.take(peer(1)).unwrap();
-        assert_eq!(seats.take(peer(1)).unwrap_err(), Full::Peer);
-        let _other = seats.take(peer(2)).unwrap();
-        assert_eq!(seats.take(peer(3)).unwrap_err(), Full::All);
+        let first = seats.take(peer(1), false).unwrap();
+        let _second = seats.take(peer(1), false).unwrap();
+        assert_eq!(seats.take(peer(1), false).unwrap_err(), Full::Peer);
+        let _other = seats.take(peer(2), false).unwrap();
+        assert_eq!(seats.take(peer(3), false).unwrap_err(), Full::All);
         drop(first);
-        let _again = seats.take(peer(1)).unwrap();
+        let _again = seats.take(peer(1), false).unwrap();
+    }
+
+    #[test]
+    fn strangers_cannot_take_all_seats() {
+        let seats = Seats::new(&Bounds {
+            connections: 3,
+            strangers: 1,
+            ..Bounds::lan()
+        });
+        let stranger = seats.take(peer(1), true).unwrap();
+        assert_eq!(seats.take(peer(2), true).unwrap_err(), Full::Strangers);
+        let _reader = seats.take(peer(3), false).unwrap();
+        drop(stranger);
+        let _next = seats.take(peer(2), true).unwrap();
     }
 
     #[test]
     fn who_is_gone_is_forgotten() {
         let seats = seats(1000, 1);
         for last in 0..=255 {
-            drop(seats.take(peer(last)).unwrap());
+            drop(seats.take(peer(last), false).unwrap());
         }
         let taken = seats.lock();
         assert_eq!((taken.all, taken.peers.len()), (0, 0));
@@ -149,8 +175,11 @@ mod tests {
     #[tokio::test]
     async fn connections_of_a_peer_share_its_pages() {
         let seats = seats(9, 9);
-        let (one, other) = (seats.take(peer(1)).unwrap(), seats.take(peer(1)).unwrap());
-        let stranger = seats.take(peer(2)).unwrap();
+        let (one, other) = (
+            seats.take(peer(1), false).unwrap(),
+            seats.take(peer(1), false).unwrap(),
+        );
+        let stranger = seats.take(peer(2), false).unwrap();
         let _claim = one.pages.claim(Bounds::lan().pages_per_peer_bytes).await;
         assert!(other.pages.try_claim(1).is_none());
         assert!(stranger.pages.try_claim(1).is_some());

@@ -25,7 +25,7 @@ use tokio::{
 use tonic::service::Routes;
 
 use self::probe::Probe;
-use super::{Admission, Bounds, connection, serve_lan};
+use super::{Admission, Bounds, Welcome, connection, serve_lan};
 use crate::{Lifetime, listen::bind_lan};
 
 /// No test waits longer for anything.
@@ -43,7 +43,7 @@ struct Server {
 
 impl Server {
     fn start(bounds: Bounds) -> Self {
-        Self::start_admitting(bounds, Arc::new(|_| true))
+        Self::start_admitting(bounds, Arc::new(|_| Welcome::Served))
     }
 
     fn start_admitting(bounds: Bounds, admission: Admission) -> Self {

@@ -194,7 +194,7 @@ async fn serve_health(lifetime: &Lifetime) -> u16 {
     let listeners = bind_lan(0, false).unwrap();
     let port = listeners[0].local_addr().unwrap().port();
     let routes = Routes::new(service);
-    let everybody = Arc::new(|_| true);
+    let everybody = Arc::new(|_| crate::serve::Welcome::Served);
     let serving = serve_lan(
         listeners,
         routes,

@@ -231,12 +231,109 @@ async fn garbage_hurts_nobody() {
 #[tokio::test]
 async fn who_is_not_admitted_is_hung_up_on() {
     let neighbour = IpAddr::from([127, 0, 1, 1]);
-    let server =
-        Server::start_admitting(Bounds::lan(), Arc::new(move |address| address == neighbour));
+    let admission = move |address| {
+        if address == neighbour {
+            Welcome::Served
+        } else {
+            Welcome::HungUpOn
+        }
+    };
+    let server = Server::start_admitting(Bounds::lan(), Arc::new(admission));
     let mut stranger = connect_from(2, server.address).await.unwrap();
     hung_up(&mut stranger).await;
     let mut client = Client::on(connect_from(1, server.address).await.unwrap()).await;
     client.call("Whoami").await.unwrap();
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_stranger_gets_one_answer_whatever_it_asks() {
+    let told = |_| Welcome::Told(Status::permission_denied("not you"));
+    let server = Server::start_admitting(Bounds::lan(), Arc::new(told));
+    for method in ["Whoami", "Silent", "Endless", "Panic"] {
+        let mut client = Client::connect(server.address).await;
+        let answer = within(client.call(method)).await.unwrap();
+        let status = Status::from_header_map(answer.headers()).unwrap();
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::PermissionDenied, "not you"),
+            "{method}"
+        );
+        client.cut().await;
+    }
+    let mut old = TcpStream::connect(server.address).await.unwrap();
+    old.write_all(b"POST /any HTTP/1.1\r\nhost: test\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    within(old.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.contains("grpc-status: 7\r\n"), "{answer}");
+    server.settle(0).await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_stranger_that_does_not_leave_is_cut_off() {
+    let told = |_| Welcome::Told(Status::permission_denied("not you"));
+    let bounds = Bounds {
+        drain: SHORT,
+        ..Bounds::lan()
+    };
+    let server = Server::start_admitting(bounds, Arc::new(told));
+    let mut io = TcpStream::connect(server.address).await.unwrap();
+    io.write_all(PREFACE).await.unwrap();
+    io.write_all(&headers_frame(1, "/test.Probe/Whoami"))
+        .await
+        .unwrap();
+    // It acknowledges nothing.
+    hung_up(&mut io).await;
+    server.settle(0).await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn strangers_leave_seats_to_readers() {
+    let reader = IpAddr::from([127, 0, 1, 1]);
+    let admission = move |address| {
+        if address == reader {
+            Welcome::Served
+        } else {
+            Welcome::Told(Status::permission_denied("not you"))
+        }
+    };
+    let bounds = Bounds {
+        strangers: 1,
+        first_request: DEADLINE,
+        ..Bounds::lan()
+    };
+    let server = Server::start_admitting(bounds, Arc::new(admission));
+    let stranger = connect_from(2, server.address).await.unwrap();
+    server.settle(1).await;
+    let mut other = connect_from(3, server.address).await.unwrap();
+    hung_up(&mut other).await;
+    let mut client = Client::on(connect_from(1, server.address).await.unwrap()).await;
+    client.call("Whoami").await.unwrap();
+    drop(stranger);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_ever_holds_no_seat() {
+    let server = Server::start(Bounds {
+        silence: Some(SHORT),
+        idle: SHORT,
+        ..Bounds::lan()
+    });
+    for method in ["Silent", "Never"] {
+        let mut client = Client::connect(server.address).await;
+        let answer = within(client.call(method)).await.unwrap();
+        let head = Status::from_header_map(answer.headers());
+        let end = within(answer.into_body().collect()).await.unwrap();
+        let status = head.or_else(|| Status::from_header_map(end.trailers()?));
+        assert_eq!(status.unwrap().code(), Code::DeadlineExceeded, "{method}");
+        client.cut().await;
+    }
+    server.settle(0).await;
     server.end().await;
 }
 

@@ -88,6 +88,23 @@ async fn who_reads_is_served_for_longer_than_the_deadline_of_those_who_do_not() 
 }
 
 #[tokio::test]
+async fn an_answer_that_goes_on_is_served_for_longer_than_it_may_be_silent() {
+    use http_body_util::BodyExt as _;
+    let server = Server::start(Bounds {
+        silence: Some(SHORT),
+        ..Bounds::lan()
+    });
+    let mut client = Client::connect(server.address).await;
+    let mut body = client.call("Pages").await.unwrap().into_body();
+    let began = time::Instant::now();
+    while began.elapsed() < SHORT * 3 {
+        let frame = within(body.frame()).await.unwrap().unwrap();
+        assert!(frame.is_data());
+    }
+    server.end().await;
+}
+
+#[tokio::test]
 async fn an_answer_that_waits_for_news_is_left_alone() {
     let server = Server::start(Bounds {
         stall: SHORT,

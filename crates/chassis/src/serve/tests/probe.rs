@@ -18,7 +18,7 @@ use crate::serve::{PageBudget, PageClaim, PeerAddress, PeerCredentials};
 pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 
 /// `Echo` answers with the request's outcome, `Whoami` with the caller, `Endless` without end, `Pages` without end and
-/// within the budget, `Silent` never, `Panic` not at all.
+/// within the budget, `Silent` with nothing, `Never` not even with that, `Panic` not at all.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Probe;
 
@@ -49,6 +49,7 @@ impl tower::Service<Request<Body>> for Probe {
             Ok(match method.as_str() {
                 "Endless" => Response::new(Body::new(Endless)),
                 "Pages" => Response::new(pages(&request)),
+                "Never" => std::future::pending().await,
                 "Silent" => Response::new(Body::new(Silent)),
                 "Whoami" => whoami(&request),
                 "Panic" => panic!("a handler's fault"),
