@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use tokio::{
     net::lookup_host,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tracing::{debug, info};
@@ -24,25 +25,42 @@ const MOST_ADDRESSES: usize = 16;
 /// Tells the addresses of the peers, and again whenever they changed. Ends with its receiver.
 pub(crate) async fn watch<F: Future<Output = bool>>(
     peers: Vec<StaticPeer>,
-    mut tell: impl FnMut(Vec<SocketAddr>) -> F,
+    tell: impl FnMut(Vec<SocketAddr>) -> F,
 ) {
-    let mut known = BTreeSet::new();
+    watch_with(peers, resolve, tell).await;
+}
+
+async fn watch_with<R, F>(
+    peers: Vec<StaticPeer>,
+    resolve: impl Fn(StaticPeer) -> R,
+    mut tell: impl FnMut(Vec<SocketAddr>) -> F,
+) where
+    R: Future<Output = Vec<SocketAddr>> + Send + 'static,
+    F: Future<Output = bool>,
+{
+    let mut known = Known::of(peers.len());
     loop {
-        let mut found = BTreeSet::new();
-        let mut complete = true;
-        for peer in &peers {
-            let addresses = resolve(peer).await;
-            complete &= !addresses.is_empty();
-            found.extend(addresses);
+        // They end with this task; one name whose resolver is silent keeps no other waiting.
+        let mut resolving = JoinSet::new();
+        for (at, peer) in peers.iter().enumerate() {
+            let resolved = resolve(peer.clone());
+            resolving.spawn(async move { (at, resolved.await) });
         }
-        // A resolver that is away for a moment takes no peer away.
-        if found != known && !found.is_empty() {
-            let list: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let mut complete = true;
+        while let Some(resolved) = resolving.join_next().await {
+            let Ok((at, addresses)) = resolved else {
+                complete = false;
+                continue;
+            };
+            complete &= !addresses.is_empty();
+            let Some(all) = known.learn(at, addresses) else {
+                continue;
+            };
+            let list: Vec<String> = all.iter().map(ToString::to_string).collect();
             info!(addresses = list.join(", "), "static peers");
-            if !tell(found.iter().copied().collect()).await {
+            if !tell(all).await {
                 return;
             }
-            known = found;
         }
         sleep(if complete {
             RESOLVE_INTERVAL
@@ -53,7 +71,38 @@ pub(crate) async fn watch<F: Future<Output = bool>>(
     }
 }
 
-async fn resolve(peer: &StaticPeer) -> Vec<SocketAddr> {
+/// The last addresses that each name had.
+#[derive(Debug)]
+struct Known {
+    by_name: Vec<Vec<SocketAddr>>,
+    told: BTreeSet<SocketAddr>,
+}
+
+impl Known {
+    fn of(names: usize) -> Self {
+        Self {
+            by_name: vec![Vec::new(); names],
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in what one name has now. The result is what all of them have, if that changed.
+    fn learn(&mut self, at: usize, addresses: Vec<SocketAddr>) -> Option<Vec<SocketAddr>> {
+        // A resolver that is away for a moment takes no peer away.
+        if addresses.is_empty() {
+            return None;
+        }
+        *self.by_name.get_mut(at)? = addresses;
+        let all: BTreeSet<SocketAddr> = self.by_name.iter().flatten().copied().collect();
+        if all == self.told {
+            return None;
+        }
+        self.told = all;
+        Some(self.told.iter().copied().collect())
+    }
+}
+
+async fn resolve(peer: StaticPeer) -> Vec<SocketAddr> {
     match timeout(RESOLVE_TIME, lookup_host((peer.host(), peer.port()))).await {
         Ok(Ok(addresses)) => addresses.take(MOST_ADDRESSES).collect(),
         Ok(Err(error)) => {
@@ -64,5 +113,51 @@ async fn resolve(peer: &StaticPeer) -> Vec<SocketAddr> {
             debug!(%peer, "static peer has no address in time");
             Vec::new()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Nothing here takes as long.
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_resolved_keeps_its_addresses() {
+        let mut known = Known::of(2);
+        let (first, second, third) = (at("10.0.0.1:1"), at("10.0.0.2:1"), at("10.0.0.3:1"));
+        assert_eq!(known.learn(0, vec![first]), Some(vec![first]));
+        assert_eq!(known.learn(1, vec![second]), Some(vec![first, second]));
+        assert_eq!(known.learn(0, Vec::new()), None);
+        assert_eq!(known.learn(1, vec![second]), None);
+        assert_eq!(known.learn(1, vec![third]), Some(vec![first, third]));
+    }
+
+    #[tokio::test]
+    async fn a_name_whose_resolver_is_silent_keeps_no_other_waiting() {
+        let peers = ["silent", "known"].map(|name| name.parse().unwrap());
+        let resolve = |peer: StaticPeer| async move {
+            if peer.host() == "silent" {
+                std::future::pending::<()>().await;
+            }
+            vec![at("10.0.0.1:1")]
+        };
+        let (sender, mut told) = mpsc::channel(1);
+        let watching = watch_with(peers.to_vec(), resolve, |addresses| {
+            let sender = sender.clone();
+            async move { sender.send(addresses).await.is_ok() }
+        });
+        let addresses = tokio::select! {
+            () = watching => None,
+            addresses = timeout(LIMIT, told.recv()) => addresses.unwrap(),
+        };
+        assert_eq!(addresses, Some(vec![at("10.0.0.1:1")]));
     }
 }
