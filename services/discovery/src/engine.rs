@@ -178,7 +178,11 @@ impl Engine {
         let now = Instant::now();
         let machine = &mut self.parts.machine;
         match command {
-            Command::Find(request) => self.lookups.begin(now, machine, request),
+            Command::Find(request) => {
+                // A machine that slept may be in a later day before the next tick, and its names are of that day.
+                machine.handle_day(now, today());
+                self.lookups.begin(now, machine, request);
+            }
             Command::Cancel(key) => self.lookups.cancel(machine, key),
             Command::WatchPeers(reply) => {
                 let watch = self.watchers.add(machine.peers(now));
@@ -190,6 +194,7 @@ impl Engine {
             Command::Holding(content, part) => machine.handle_holding(now, content, part),
             Command::StorePort(port) => machine.handle_store_port(now, port),
             Command::Interfaces(interfaces) => {
+                machine.handle_day(now, today());
                 let interfaces = self.parts.sockets.set_interfaces(now, interfaces);
                 machine.handle_interfaces(now, interfaces);
             }
@@ -218,7 +223,9 @@ impl Engine {
     fn flush(&mut self) {
         let now = Instant::now();
         while let Some(transmit) = self.parts.machine.poll_transmit() {
-            self.parts.sockets.send(now, &transmit);
+            if let Some(interfaces) = self.parts.sockets.send(now, &transmit) {
+                self.parts.machine.handle_interfaces(now, interfaces);
+            }
         }
         while let Some(event) = self.parts.machine.poll_event() {
             self.tell(now, event);
@@ -317,3 +324,6 @@ fn is_news(now: &Memory, before: &Memory) -> bool {
     };
     now.learnt != before.learnt || banned(now) != banned(before)
 }
+
+#[cfg(test)]
+mod tests;

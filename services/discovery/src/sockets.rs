@@ -59,6 +59,8 @@ pub(crate) struct Sockets {
     lifetime: Lifetime,
     interfaces: Vec<UsableInterface>,
     roads: BTreeMap<(u32, Road), RoadState>,
+    /// What the machine was last told.
+    told: Vec<Interface>,
     /// Datagrams that the system took.
     sent: u64,
 }
@@ -91,6 +93,7 @@ impl Sockets {
             lifetime,
             interfaces: Vec::new(),
             roads: BTreeMap::new(),
+            told: Vec::new(),
             sent: 0,
         })
     }
@@ -130,7 +133,8 @@ impl Sockets {
             warn!(%error, "cannot watch hop limits; neighbours are not heard by unicast");
         }
         self.open_missing(now);
-        self.described()
+        self.told = self.described();
+        self.told.clone()
     }
 
     /// When a broken road is to be opened again.
@@ -146,10 +150,17 @@ impl Sockets {
 
     /// Opens broken roads whose time has come. The result is what the machine is to know, if that changed.
     pub(crate) fn retry(&mut self, now: Instant) -> Option<Vec<Interface>> {
-        let before = self.described();
         self.open_missing(now);
-        let after = self.described();
-        (before != after).then_some(after)
+        self.news()
+    }
+
+    /// What the machine is to know, if that is not what it was told.
+    fn news(&mut self) -> Option<Vec<Interface>> {
+        let described = self.described();
+        (described != self.told).then(|| {
+            self.told.clone_from(&described);
+            described
+        })
     }
 
     fn described(&self) -> Vec<Interface> {
@@ -200,40 +211,50 @@ impl Sockets {
         Ok(sockets)
     }
 
-    /// Sends a datagram. What cannot be sent is lost, as on the way.
-    pub(crate) fn send(&mut self, now: Instant, transmit: &Transmit) {
+    /// Sends a datagram. What cannot be sent is lost, as on the way. The result is what the machine is to know, if a road
+    /// broke over it.
+    pub(crate) fn send(&mut self, now: Instant, transmit: &Transmit) -> Option<Vec<Interface>> {
         let payload = &transmit.payload;
         match transmit.destination {
             Destination::One(address) => {
                 if self.unicast.send(address, payload).is_ok() {
                     self.sent += 1;
                 }
+                None
             }
             Destination::Everybody { interface, road } => {
-                let Some(RoadState::Open { sockets, pause }) =
-                    self.roads.get_mut(&(interface, road))
-                else {
-                    return;
-                };
-                let mut failure = None;
-                for socket in sockets {
-                    match socket.send(payload) {
-                        Ok(()) => {
-                            self.sent += 1;
-                            *pause = None;
-                        }
-                        Err(error) if is_passing(&error) => {}
-                        Err(error) => failure = Some(error),
-                    }
-                }
-                if let Some(error) = failure {
-                    let name = self.interfaces.iter().find(|one| one.index == interface);
-                    let name = name.map_or("?", |one| one.name.as_str());
-                    let state = broken(now, *pause, name, road, &error);
-                    self.roads.insert((interface, road), state);
-                }
+                self.send_to_all(now, (interface, road), payload)
             }
         }
+    }
+
+    fn send_to_all(
+        &mut self,
+        now: Instant,
+        key: (u32, Road),
+        payload: &[u8],
+    ) -> Option<Vec<Interface>> {
+        let Some(RoadState::Open { sockets, pause }) = self.roads.get_mut(&key) else {
+            return None;
+        };
+        let mut failure = None;
+        for socket in sockets {
+            match socket.send(payload) {
+                Ok(()) => {
+                    self.sent += 1;
+                    *pause = None;
+                }
+                Err(error) if is_passing(&error) => {}
+                Err(error) => failure = Some(error),
+            }
+        }
+        let error = failure?;
+        let (interface, road) = key;
+        let name = self.interfaces.iter().find(|one| one.index == interface);
+        let name = name.map_or("?", |one| one.name.as_str());
+        let state = broken(now, *pause, name, road, &error);
+        self.roads.insert(key, state);
+        self.news()
     }
 }
 

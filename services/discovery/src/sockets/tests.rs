@@ -45,13 +45,13 @@ impl OnLoopback {
         }
     }
 
-    fn send(&mut self, destination: Destination, text: &str) {
+    fn send(&mut self, destination: Destination, text: &str) -> Option<Vec<Interface>> {
         let payload = text.as_bytes().to_vec();
         let transmit = Transmit {
             destination,
             payload,
         };
-        self.sockets.send(self.now, &transmit);
+        self.sockets.send(self.now, &transmit)
     }
 
     fn everybody(&self, road: Road) -> Destination {
@@ -86,21 +86,19 @@ async fn what_everybody_is_told_is_heard_once_by_its_own_road_on_a_shared_port()
 }
 
 #[tokio::test]
-async fn what_an_ipv6_group_is_told_is_not_heard_by_unicast() {
-    let mut own = OnLoopback::open(&[]);
-    let sender = match std::net::UdpSocket::bind("[::1]:0") {
-        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => return,
-        sender => sender.unwrap(),
-    };
-    socket2::SockRef::from(&sender)
-        .set_multicast_if_v6(own.index)
-        .unwrap();
-    let member = std::net::UdpSocket::bind("[::]:0").unwrap();
-    member.join_multicast_v6(&GROUP6, own.index).unwrap();
-    let group = std::net::SocketAddrV6::new(GROUP6, own.port, 0, own.index);
-    sender.send_to(b"to the group", group).unwrap();
-    sender
-        .send_to(b"to one", (Ipv6Addr::LOCALHOST, own.port))
-        .unwrap();
-    assert_eq!(own.next().await, ("to one".to_owned(), Road::Unicast));
+async fn a_road_that_breaks_while_sending_is_told_and_told_again_when_it_works() {
+    let mut own = OnLoopback::open(&[Road::Multicast4]);
+    let roads = |told: Option<Vec<Interface>>| told.map(|all| all[0].roads.clone());
+    assert_eq!(
+        roads(own.send(own.everybody(Road::Multicast4), "fits")),
+        None
+    );
+    let too_long = "x".repeat(70_000);
+    let told = own.send(own.everybody(Road::Multicast4), &too_long);
+    assert_eq!(roads(told), Some(BTreeSet::new()));
+    let told = own.send(own.everybody(Road::Multicast4), "lost");
+    assert_eq!(roads(told), None, "nothing changed since");
+    let retry_at = own.sockets.next_retry().unwrap();
+    let told = own.sockets.retry(retry_at);
+    assert_eq!(roads(told), Some([Road::Multicast4].into()));
 }

@@ -167,6 +167,16 @@ mod tests {
     }
 
     #[test]
+    fn no_family_hears_the_groups_of_others() {
+        // No group can be spoken to on loopback by IPv6, so this looks at the options.
+        let sockets = UnicastSockets::bind(0, true).unwrap();
+        assert!(!SockRef::from(&sockets.v4).multicast_all_v4().unwrap());
+        if let Some(v6) = &sockets.v6 {
+            assert!(!SockRef::from(v6).multicast_all_v6().unwrap());
+        }
+    }
+
+    #[test]
     fn a_port_is_free_again_when_its_node_is_gone_though_others_hear_groups_on_it() {
         let first = UnicastSockets::bind(0, true).unwrap();
         let port = first.port();
