@@ -8,10 +8,11 @@ use clap::Args;
 use serde::Deserialize;
 use zeroshare_chassis::listen::LocalAddress;
 use zeroshare_chassis::networks::Network;
+use zeroshare_chassis::places::Owner;
 use zeroshare_chassis::restrict::Restriction;
 use zeroshare_chassis::serve::LanBounds;
 use zeroshare_chassis::settings::{CommonConfig, SettingsError, StaticPeer, choose, choose_list};
-use zeroshare_shelf::{Environment, IndexPlace, ShelvedRoot, store_roots};
+use zeroshare_shelf::{Environment, IndexPlace, RootKind, ShelvedRoot, StoreRoot, store_roots};
 
 /// Transfers at once: each is a thread that reads, and more of them are no faster together.
 const MAX_TRANSFERS: u32 = 32;
@@ -65,7 +66,7 @@ pub struct StoreSettings {
         default_missing_value = "true"
     )]
     pub no_lan: Option<bool>,
-    /// Serve the store's local API on this address too, for tools like grpcurl; may be repeated.
+    /// Serve the store's local API on this address too, for tools like grpcurl: whoever reaches it sees all stores, also those not shared; may be repeated.
     #[arg(
         long,
         value_name = "ADDR:PORT",
@@ -126,7 +127,7 @@ impl StoreConfig {
         common: &CommonConfig,
     ) -> Result<Self, SettingsError> {
         let found = store_roots(&Environment::of_process(), &common.stores);
-        let roots = found.iter().map(|root| absolute(&root.path)).collect();
+        let roots = read_roots(found, common.places.owner, &common.stores);
         Self::resolve_with_roots(flags, file, common, roots)
     }
 
@@ -166,6 +167,7 @@ impl StoreConfig {
                 });
             }
         }
+        apart(&common.places.cache_dir, &roots)?;
         Ok(Self {
             roots: shelved(roots, &share, &no_share)?,
             index: IndexPlace::File(common.places.cache_dir.join("index.sqlite")),
@@ -182,6 +184,45 @@ impl StoreConfig {
             restriction: None,
         })
     }
+}
+
+/// Names the stores that a node reads: the machine's own leaves out what is root's private cache, unless it is named.
+fn read_roots(found: Vec<StoreRoot>, owner: Owner, named: &[PathBuf]) -> Vec<PathBuf> {
+    let is_read = |root: &StoreRoot| {
+        owner == Owner::User || root.kind != RootKind::User || named.contains(&root.path)
+    };
+    let read = found.into_iter().filter(is_read);
+    read.map(|root| absolute(&root.path)).collect()
+}
+
+/// Refuses an index among the stores: its directory stays writable, where the stores must not be.
+fn apart(cache_dir: &Path, roots: &[PathBuf]) -> Result<(), SettingsError> {
+    let cache = real(cache_dir);
+    let is_mixed = |root: &&PathBuf| {
+        let root = real(root);
+        root.starts_with(&cache) || cache.starts_with(&root)
+    };
+    match roots.iter().find(is_mixed) {
+        None => Ok(()),
+        Some(root) => Err(SettingsError::Value {
+            name: "cache-dir",
+            why: format!(
+                "{} and the store {} must not lie in each other",
+                cache_dir.display(),
+                root.display()
+            ),
+        }),
+    }
+}
+
+/// Where a path leads, as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let path = absolute(path);
+    let known = path.ancestors().find_map(|ancestor| {
+        let real = std::fs::canonicalize(ancestor).ok()?;
+        Some(real.join(path.strip_prefix(ancestor).ok()?))
+    });
+    known.unwrap_or(path)
 }
 
 /// Says of each store whether it is offered.
@@ -278,6 +319,41 @@ mod tests {
             resolve(&StoreSettings::default()).unwrap().reverify_age,
             Some(DAY * 30)
         );
+    }
+
+    #[test]
+    fn the_machines_node_leaves_roots_own_store_alone_unless_it_is_named() {
+        let found = || {
+            [("/r/.cache", RootKind::User), ("/var", RootKind::System)]
+                .map(|(path, kind)| StoreRoot {
+                    path: path.into(),
+                    kind,
+                })
+                .into()
+        };
+        let [own, system] = ["/r/.cache", "/var"].map(PathBuf::from);
+        let both = [own.clone(), system.clone()];
+        assert_eq!(read_roots(found(), Owner::Machine, &[]), [system]);
+        assert_eq!(read_roots(found(), Owner::Machine, &[own]), both);
+        assert_eq!(read_roots(found(), Owner::User, &[]), both);
+    }
+
+    #[test]
+    fn an_index_and_a_store_must_not_lie_in_each_other() {
+        let place = zeroshare_testkit::Scratch::new();
+        let store = place.directory("store");
+        std::os::unix::fs::symlink(&store, place.join("alias")).unwrap();
+        let roots = [store.clone()];
+        for mixed in [
+            store.clone(),
+            store.join("cache"),
+            place.join("alias/new/cache"),
+            place.path().to_owned(),
+        ] {
+            let error = apart(&mixed, &roots).unwrap_err().to_string();
+            assert!(error.starts_with("`cache-dir`"), "{error}");
+        }
+        apart(&place.join("store-index"), &roots).unwrap();
     }
 
     fn check(share: &[&str], no_share: &[&str], expected: &[(&str, bool)]) {
