@@ -78,13 +78,16 @@ impl Beneath {
     }
 
     /// Says which directory this name directly in the directory is; `None` for all else, also a symbolic link to one.
-    pub(crate) fn directory_identity(&self, name: &Path) -> Option<Identity> {
-        let stat = self.status(name).ok()?;
+    pub(crate) fn directory_identity(&self, name: &Path) -> io::Result<Option<Identity>> {
+        let stat = match self.status(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found?,
+        };
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        is_directory.then_some(Identity {
+        Ok(is_directory.then_some(Identity {
             device: stat.st_dev,
             inode: stat.st_ino,
-        })
+        }))
     }
 
     /// Says which directory this is, by whatever path it was opened.
@@ -265,7 +268,17 @@ mod tests {
         );
         assert!(beneath.link_target(Path::new("file")).is_err());
         assert!(beneath.link_target(Path::new("alias/link")).is_err());
-        assert!(beneath.directory_identity(Path::new("dir")).is_some());
-        assert!(beneath.directory_identity(Path::new("alias")).is_none());
+        assert!(
+            beneath
+                .directory_identity(Path::new("dir"))
+                .unwrap()
+                .is_some()
+        );
+        assert!(
+            beneath
+                .directory_identity(Path::new("alias"))
+                .unwrap()
+                .is_none()
+        );
     }
 }

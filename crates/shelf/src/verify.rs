@@ -134,12 +134,20 @@ pub(crate) fn verify_beneath(
     let text = scanned
         .manifest_text(algorithm_of(id))
         .map_err(|error| scan_failure(id, error.into()))?;
-    let listed = read_manifest_file(dir).map_err(|source| VerifyError::Unreadable {
-        id: *id,
-        source: ScanError::Io {
-            path: path.join(MANIFEST_FILE),
-            source,
-        },
+    let listed = read_manifest_file(dir).map_err(|source| {
+        if source.kind() == io::ErrorKind::FileTooLarge {
+            return VerifyError::Corrupt {
+                id: *id,
+                faults: vec![Fault::ManifestFile],
+            };
+        }
+        VerifyError::Unreadable {
+            id: *id,
+            source: ScanError::Io {
+                path: path.join(MANIFEST_FILE),
+                source,
+            },
+        }
     })?;
 
     let faults = if TreeId::of_manifest(id.family(), &text) == *id {

@@ -1,7 +1,6 @@
 //! Who calls, and what that entitles to.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use zeroshare_chassis::networks::ReadableNetworks;
 use zeroshare_chassis::serve::{PeerAddress, PeerCredentials};
 use zeroshare_shelf::Audience;
 
+use crate::slots::Taker;
 use crate::status;
 
 /// Strangers that may connect at once to be told that they may not read.
@@ -65,9 +65,7 @@ impl Caller {
     /// Lets only this process's own user and root go on: who may tell us what lies in our stores.
     pub(crate) fn owner(&self) -> Result<(), Status> {
         match self {
-            Self::User(credentials) if credentials.uid == 0 || credentials.uid == own_user() => {
-                Ok(())
-            }
+            Self::User(credentials) if is_owner(credentials) => Ok(()),
             Self::User(credentials) => {
                 Err(status::not_allowed("user", credentials.uid.to_string()))
             }
@@ -77,18 +75,20 @@ impl Caller {
         }
     }
 
+    /// What it may see: other users of this machine see what peers do, since the machine's socket is open to all.
     pub(crate) fn audience(&self) -> Audience {
         match self {
             Self::Peer(_) => Audience::Peers,
+            Self::User(credentials) if !is_owner(credentials) => Audience::Peers,
             Self::User(_) | Self::Tool(_) => Audience::Local,
         }
     }
 
-    /// By which address its slots are counted; all local callers share one.
-    pub(crate) fn address(&self) -> IpAddr {
+    /// As whose its slots are counted.
+    pub(crate) fn taker(&self) -> Taker {
         match self {
-            Self::Peer(address) => address.0.ip(),
-            Self::User(_) | Self::Tool(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            Self::Peer(address) | Self::Tool(address) => Taker::Address(address.0.ip()),
+            Self::User(credentials) => Taker::User(credentials.uid),
         }
     }
 }
@@ -100,6 +100,10 @@ impl fmt::Display for Caller {
             Self::User(credentials) => credentials.fmt(f),
         }
     }
+}
+
+fn is_owner(credentials: &PeerCredentials) -> bool {
+    credentials.uid == 0 || credentials.uid == own_user()
 }
 
 fn own_user() -> u32 {
@@ -200,6 +204,23 @@ mod tests {
         );
         let tool = Caller::Tool(PeerAddress("127.0.0.1:9".parse().unwrap()));
         assert_eq!(refusal(tool.owner()), ErrorReason::NotAllowed);
+    }
+
+    #[test]
+    fn other_users_of_this_machine_see_what_peers_see() {
+        let audience = |uid| {
+            Caller::User(PeerCredentials {
+                uid,
+                gid: 7,
+                pid: None,
+            })
+            .audience()
+        };
+        assert_eq!(audience(0), Audience::Local);
+        assert_eq!(audience(own_user()), Audience::Local);
+        assert_eq!(audience(own_user() + 1), Audience::Peers);
+        let tool = Caller::Tool(PeerAddress("127.0.0.1:9".parse().unwrap()));
+        assert_eq!(tool.audience(), Audience::Local);
     }
 
     fn refusal<T: fmt::Debug>(result: Result<T, Status>) -> ErrorReason {

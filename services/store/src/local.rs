@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use zeroshare_api::errors;
 use zeroshare_api::rpc::store::v1::local_store_service_server::LocalStoreService;
 use zeroshare_content::TreeId;
-use zeroshare_shelf::FoundFile;
+use zeroshare_shelf::{Audience, FoundFile};
 use zeroshare_wire::convert::{blob_ids, to_stamp, tree_id};
 use zeroshare_wire::pb::store::v1::{
     CommitContentRequest, CommitContentResponse, DescribeStoreRequest, DescribeStoreResponse,
@@ -51,12 +51,10 @@ impl LocalStoreService for Local {
         &self,
         request: Request<DescribeStoreRequest>,
     ) -> Result<Response<DescribeStoreResponse>, Status> {
-        Caller::of_local(request.extensions())?;
-        let roots = self
-            .store
-            .shelf
-            .counts()
-            .into_iter()
+        let audience = Caller::of_local(request.extensions())?.audience();
+        let counts = self.store.shelf.counts().into_iter();
+        let roots = counts
+            .filter(|count| audience == Audience::Local || count.shared)
             .map(|count| StoreRoot {
                 path: count.path.to_string_lossy().into_owned(),
                 shared: count.shared,
@@ -78,21 +76,21 @@ impl LocalStoreService for Local {
         &self,
         request: Request<ListContentRequest>,
     ) -> Result<Response<ListContentResponse>, Status> {
-        Caller::of_local(request.extensions())?;
+        let audience = Caller::of_local(request.extensions())?.audience();
         let token = &request.get_ref().page_token;
         let after = if token.is_empty() {
             None
         } else {
             Some(tree_id("page_token", token).map_err(malformed)?)
         };
-        let ids = page(&self.store, after.as_ref());
+        let ids = page(&self.store, after.as_ref(), audience);
         let next_page_token = match ids.last() {
             Some(last) if ids.len() == PAGE => last.to_string(),
             Some(_) | None => String::new(),
         };
         let contents = ids
             .iter()
-            .filter_map(|id| watch::held(&self.store, id))
+            .filter_map(|id| watch::held(&self.store, id, audience))
             .collect();
         Ok(Response::new(ListContentResponse {
             contents,
@@ -108,7 +106,10 @@ impl LocalStoreService for Local {
     ) -> Result<Response<Self::WatchContentStream>, Status> {
         let caller = Caller::of_local(request.extensions())?;
         tracing::debug!(%caller, "watches content");
-        Ok(Response::new(watch::contents(&self.store)))
+        Ok(Response::new(watch::contents(
+            &self.store,
+            caller.audience(),
+        )))
     }
 
     type VerifyContentStream = Answer<VerifyContentResponse>;
@@ -118,9 +119,20 @@ impl LocalStoreService for Local {
         request: Request<VerifyContentRequest>,
     ) -> Result<Response<Self::VerifyContentStream>, Status> {
         let caller = Caller::of_local(request.extensions())?;
-        let ids = verify::wanted(&self.store, &request.get_ref().content_ids)?;
+        let slot = self
+            .store
+            .verifies
+            .take(caller.taker())
+            .ok_or_else(status::too_many_transfers)?;
+        let audience = caller.audience();
+        let ids = verify::wanted(&self.store, &request.get_ref().content_ids, audience)?;
         tracing::info!(%caller, trees = ids.len(), "asks to verify");
-        Ok(Response::new(verify::start(&self.store, ids)))
+        Ok(Response::new(verify::start(
+            &self.store,
+            ids,
+            audience,
+            slot,
+        )))
     }
 
     type FindFilesStream = Boxed<FindFilesResponse>;
@@ -129,11 +141,18 @@ impl LocalStoreService for Local {
         &self,
         request: Request<Streaming<FindFilesRequest>>,
     ) -> Result<Response<Self::FindFilesStream>, Status> {
-        Caller::of_local(request.extensions())?;
+        let caller = Caller::of_local(request.extensions())?;
+        let slot = self
+            .store
+            .local_transfers
+            .take(caller.taker())
+            .ok_or_else(status::too_many_transfers)?;
         let store = Arc::clone(&self.store);
-        let found = request
-            .into_inner()
-            .then(move |request| find(Arc::clone(&store), request));
+        let found = request.into_inner().then(move |request| {
+            // Kept as long as there may be questions.
+            let _slot = &slot;
+            find(Arc::clone(&store), request, caller.audience())
+        });
         // Each question in its turn; its answers one by one.
         let answers = flat(found);
         Ok(Response::new(Box::pin(answers)))
@@ -169,11 +188,11 @@ impl LocalStoreService for Local {
 }
 
 /// The next ids held, whole or in part, in order.
-fn page(store: &Store, after: Option<&TreeId>) -> Vec<TreeId> {
-    let whole = store.shelf.holdings(after, PAGE);
+fn page(store: &Store, after: Option<&TreeId>, audience: Audience) -> Vec<TreeId> {
+    let whole = store.shelf.holdings(after, PAGE, audience);
     let parts = store
         .offers
-        .ids()
+        .ids(audience)
         .into_iter()
         .filter(|id| after.is_none_or(|after| id > after));
     let mut ids: Vec<TreeId> = whole
@@ -190,10 +209,13 @@ fn page(store: &Store, after: Option<&TreeId>) -> Vec<TreeId> {
 async fn find(
     store: Arc<Store>,
     request: Result<FindFilesRequest, Status>,
+    audience: Audience,
 ) -> Result<Vec<FindFilesResponse>, Status> {
     let blobs = blob_ids("blob_ids", &request?.blob_ids, MAX_BLOBS).map_err(malformed)?;
     let found = store
-        .on_disk("find files", move |store| store.shelf.find_files(&blobs))
+        .on_disk("find files", move |store| {
+            store.shelf.find_files(&blobs, audience)
+        })
         .await?;
     let found = found.map_err(|error| status::index_status(&error))?;
     Ok(found.iter().filter_map(found_file).collect())
@@ -259,3 +281,6 @@ impl<T> tokio_stream::Stream for Flat<T> {
 fn refused(field: &'static str, why: &str) -> Status {
     errors::malformed(field, why)
 }
+
+#[cfg(test)]
+mod tests;

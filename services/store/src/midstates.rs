@@ -156,13 +156,14 @@ impl Wanted {
             });
         let offer = || store.offers.find(&tree, audience);
         let Some(list) = known.or_else(|| offer().and_then(|offer| offer.list(line))) else {
-            let is_held = store
-                .shelf
-                .holding(&tree)
-                .is_some_and(|holding| match audience {
-                    Audience::Peers => holding.offered,
-                    Audience::Local => holding.is_readable(),
-                });
+            let is_held =
+                store
+                    .shelf
+                    .holding(&tree, audience)
+                    .is_some_and(|holding| match audience {
+                        Audience::Peers => holding.offered,
+                        Audience::Local => holding.is_readable(),
+                    });
             return Err(if is_held || offer().is_some() {
                 unknown()
             } else {

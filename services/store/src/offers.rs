@@ -72,9 +72,14 @@ impl Offers {
         visible.max_by_key(|offer| offer.held_count()).cloned()
     }
 
-    /// Names all trees that are offered in part.
-    pub(crate) fn ids(&self) -> Vec<TreeId> {
-        self.current().keys().copied().collect()
+    /// Names all trees that are offered in part, as far as they are for these ears.
+    pub(crate) fn ids(&self, audience: Audience) -> Vec<TreeId> {
+        let offers = self.current();
+        let visible = offers.iter().filter(|(_, same)| {
+            same.iter()
+                .any(|offer| audience == Audience::Local || offer.is_shared())
+        });
+        visible.map(|(id, _)| *id).collect()
     }
 
     /// Tells watchers that something about a tree is different.

@@ -59,7 +59,7 @@ impl Peers {
             Door::Local => &self.store.local_transfers,
         };
         slots
-            .take(caller.address())
+            .take(caller.taker())
             .ok_or_else(status::too_many_transfers)
     }
 
@@ -67,7 +67,7 @@ impl Peers {
         let whole = self
             .store
             .shelf
-            .holding(id)
+            .holding(id, audience)
             .filter(|holding| match audience {
                 Audience::Peers => holding.offered,
                 Audience::Local => holding.is_readable(),
@@ -191,7 +191,7 @@ impl StoreService for Peers {
         let slot = self
             .store
             .watches
-            .take(caller.address())
+            .take(caller.taker())
             .ok_or_else(status::too_many_transfers)?;
         tracing::info!(%caller, %content, "watches pieces");
         let source = self.store.open(&content, caller.audience()).await?;

@@ -4,18 +4,27 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A number of slots, of which one peer gets a few only.
+/// A number of slots, of which one peer or user gets a few only.
 #[derive(Debug, Clone)]
 pub(crate) struct Slots {
     in_all: usize,
     per_peer: usize,
-    taken: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
+    taken: Arc<Mutex<BTreeMap<Taker, usize>>>,
+}
+
+/// By whom slots are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Taker {
+    /// A peer, or a tool on the TCP port of the local API.
+    Address(IpAddr),
+    /// Somebody on this machine.
+    User(u32),
 }
 
 /// A slot, free again when dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    peer: IpAddr,
+    taker: Taker,
     slots: Slots,
 }
 
@@ -28,19 +37,19 @@ impl Slots {
         }
     }
 
-    /// Takes a slot if there is one for this peer.
-    pub(crate) fn take(&self, peer: IpAddr) -> Option<Slot> {
+    /// Takes a slot if there is one for this peer or user.
+    pub(crate) fn take(&self, taker: Taker) -> Option<Slot> {
         let mut taken = self.taken();
         if taken.values().sum::<usize>() >= self.in_all {
             return None;
         }
-        let own = taken.entry(peer).or_insert(0);
+        let own = taken.entry(taker).or_insert(0);
         if *own >= self.per_peer {
             return None;
         }
         *own += 1;
         Some(Slot {
-            peer,
+            taker,
             slots: self.clone(),
         })
     }
@@ -50,7 +59,7 @@ impl Slots {
         self.taken().values().sum()
     }
 
-    fn taken(&self) -> MutexGuard<'_, BTreeMap<IpAddr, usize>> {
+    fn taken(&self) -> MutexGuard<'_, BTreeMap<Taker, usize>> {
         // Each change is one step.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,10 +68,10 @@ impl Slots {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = self.slots.taken();
-        if let Some(own) = taken.get_mut(&self.peer) {
+        if let Some(own) = taken.get_mut(&self.taker) {
             *own -= 1;
             if *own == 0 {
-                taken.remove(&self.peer);
+                taken.remove(&self.taker);
             }
         }
     }
@@ -77,7 +86,8 @@ mod tests {
     #[test]
     fn one_peer_gets_a_few_and_all_together_the_rest() {
         let slots = Slots::new(3, 2);
-        let [one, two, three] = [1, 2, 3].map(|last| IpAddr::from(Ipv4Addr::new(10, 0, 0, last)));
+        let [one, two, three] =
+            [1, 2, 3].map(|last| Taker::Address(Ipv4Addr::new(10, 0, 0, last).into()));
         let first = slots.take(one).unwrap();
         let _second = slots.take(one).unwrap();
         assert!(slots.take(one).is_none());
@@ -85,7 +95,7 @@ mod tests {
         assert!(slots.take(three).is_none());
         assert_eq!(slots.count(), 3);
         drop(first);
-        assert!(slots.take(three).is_some());
+        assert!(slots.take(Taker::User(1)).is_some());
         assert_eq!(slots.count(), 2);
     }
 }

@@ -18,7 +18,12 @@ use crate::status;
 use crate::transfer::LeastSent;
 
 /// Calls of this machine's own services at once: as many as it has fetches, and some for people.
-pub(crate) const MAX_LOCAL_TRANSFERS: usize = 64;
+pub(crate) const MAX_LOCAL_TRANSFERS: usize = 256;
+pub(crate) const MAX_LOCAL_TRANSFERS_PER_USER: usize = 64;
+
+/// Askers for hashing at once, and of one user: each keeps a disk busy for as long as it takes.
+pub(crate) const MAX_VERIFIES: usize = 2;
+pub(crate) const MAX_VERIFIES_PER_USER: usize = 1;
 
 /// Watchers of pieces at once, and of one peer: each costs a task, and no thread.
 pub(crate) const MAX_WATCHES: usize = 256;
@@ -34,6 +39,8 @@ pub(crate) struct Store {
     pub(crate) transfers: Slots,
     /// Reads by this machine.
     pub(crate) local_transfers: Slots,
+    /// Hashing that somebody asked for.
+    pub(crate) verifies: Slots,
     pub(crate) watches: Slots,
     pub(crate) least_sent: LeastSent,
     /// Which tree changed, whole or in part.
@@ -91,7 +98,8 @@ impl Store {
             shelf: parts.shelf,
             networks: parts.networks,
             transfers: parts.transfers,
-            local_transfers: Slots::new(MAX_LOCAL_TRANSFERS, MAX_LOCAL_TRANSFERS),
+            local_transfers: Slots::new(MAX_LOCAL_TRANSFERS, MAX_LOCAL_TRANSFERS_PER_USER),
+            verifies: Slots::new(MAX_VERIFIES, MAX_VERIFIES_PER_USER),
             watches: Slots::new(MAX_WATCHES, MAX_WATCHES_PER_PEER),
             least_sent: LeastSent::default(),
             changes: parts.changes,

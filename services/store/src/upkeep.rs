@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 use zeroshare_chassis::process::chain;
 use zeroshare_content::TreeId;
-use zeroshare_shelf::{Copies, Due, RootWatcher, ShelfError};
+use zeroshare_shelf::{Audience, Copies, Due, RootWatcher, ShelfError};
 
 use crate::store::Store;
 use pace::Pace;
@@ -109,7 +109,7 @@ fn next_new(store: &Store) -> Option<TreeId> {
     if store.lifetime.is_stopping() {
         return None;
     }
-    let offered = store.offers.ids();
+    let offered = store.offers.ids(Audience::Local);
     store
         .shelf
         .unverified()

@@ -94,15 +94,20 @@ pub(crate) fn pieces(
     })
 }
 
-/// Watches all that is held, whole or in part.
-pub(crate) fn contents(store: &Arc<Store>) -> Watched<WatchContentResponse> {
+/// Watches all that is held, whole or in part, and is for these ears.
+pub(crate) fn contents(store: &Arc<Store>, audience: Audience) -> Watched<WatchContentResponse> {
     let watching = Arc::clone(store);
     start(store, "watch content", async move |told| {
         // Before the snapshot, so that nothing falls between.
         let mut changes = watching.changes.subscribe();
         let mut after = None;
+        // Who may not see everything is not told either that something else has gone.
+        let mut shown = (audience == Audience::Peers).then(BTreeSet::new);
         loop {
-            let page = watching.shelf.holdings(after.as_ref(), PAGE);
+            let page = watching.shelf.holdings(after.as_ref(), PAGE, audience);
+            if let Some(shown) = &mut shown {
+                shown.extend(page.iter().map(|holding| holding.id));
+            }
             after = page.last().map(|holding| holding.id);
             for holding in &page {
                 tell(&told, Event::Held(convert::held_whole(holding))).await?;
@@ -111,22 +116,22 @@ pub(crate) fn contents(store: &Arc<Store>) -> Watched<WatchContentResponse> {
                 break;
             }
         }
-        for id in watching.offers.ids() {
-            tell_change(&watching, &told, &id).await?;
+        for id in watching.offers.ids(audience) {
+            tell_change(&watching, &told, &id, &mut shown).await?;
         }
         tell(&told, Event::SnapshotDone(true)).await?;
         loop {
             for id in changed(&told, &mut changes).await? {
-                tell_change(&watching, &told, &id).await?;
+                tell_change(&watching, &told, &id, &mut shown).await?;
             }
         }
     })
 }
 
-/// What is held of a tree now; `None`: nothing.
-pub(crate) fn held(store: &Store, id: &TreeId) -> Option<HeldContent> {
-    let whole = store.shelf.holding(id);
-    let part = store.offers.find(id, Audience::Local);
+/// What is held of a tree now; `None`: nothing for these ears.
+pub(crate) fn held(store: &Store, id: &TreeId, audience: Audience) -> Option<HeldContent> {
+    let whole = store.shelf.holding(id, audience);
+    let part = store.offers.find(id, audience);
     match (whole, part) {
         (Some(holding), Some(offer)) if !holding.is_readable() => {
             Some(convert::held_in_part(&offer))
@@ -241,10 +246,25 @@ async fn tell_change(
     store: &Store,
     told: &Told<WatchContentResponse>,
     id: &TreeId,
+    shown: &mut Option<BTreeSet<TreeId>>,
 ) -> Result<(), End> {
-    let event = match held(store, id) {
-        Some(held) => Event::Held(held),
-        None => Event::GoneContentId(id.to_string()),
+    let audience = match shown {
+        Some(_) => Audience::Peers,
+        None => Audience::Local,
+    };
+    let event = match (held(store, id, audience), shown) {
+        (Some(held), shown) => {
+            if let Some(shown) = shown {
+                shown.insert(*id);
+            }
+            Event::Held(held)
+        }
+        (None, shown) => {
+            if shown.as_mut().is_some_and(|shown| !shown.remove(id)) {
+                return Ok(());
+            }
+            Event::GoneContentId(id.to_string())
+        }
     };
     tell(told, event).await
 }

@@ -144,6 +144,17 @@ impl Index {
         })
     }
 
+    /// Notes that a tree that was gone is on disk again.
+    pub(crate) fn set_present(&self, key: TreeKey) -> Result<(), IndexError> {
+        self.with(|connection| {
+            connection.execute(
+                "UPDATE trees SET gone_seconds = NULL WHERE tree = ?1",
+                [key.0],
+            )?;
+            Ok(())
+        })
+    }
+
     /// Forgets what was gone already at a time.
     pub(crate) fn purge_gone(&self, before: SystemTime) -> Result<(), IndexError> {
         self.with(|connection| {

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::time::{Duration, Instant};
 
 use zeroshare_content::TreeId;
 
 use crate::beneath::Identity;
 use crate::index::{TreeKey, TreeSizes, TreeState};
+
+/// After how long is tried again what could not be read; each time twice as long, up to the longest.
+const FIRST_BACKOFF: Duration = Duration::from_mins(1);
+const LONGEST_BACKOFF: Duration = Duration::from_hours(1);
 
 /// All directories that are named like trees.
 #[derive(Debug, Default)]
@@ -28,12 +33,56 @@ pub(super) struct TreeCopy {
     pub(super) sizes: TreeSizes,
     /// How often it changed while it was hashed.
     pub(super) restarts: u8,
+    /// When it could not be read, and how long it is left alone since.
+    pub(super) unreadable: Option<Backoff>,
+}
+
+/// How long something is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Backoff {
+    since: Instant,
+    wait: Duration,
+}
+
+impl Backoff {
+    /// Leaves it alone once more.
+    pub(super) fn after(earlier: Option<Self>, now: Instant) -> Self {
+        Self {
+            since: now,
+            wait: earlier.map_or(FIRST_BACKOFF, |earlier| {
+                (earlier.wait * 2).min(LONGEST_BACKOFF)
+            }),
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= self.wait
+    }
 }
 
 impl TreeCopy {
+    /// A directory of which no more is known than that it is there.
+    pub(super) fn found(root: usize, name: String, identity: Identity) -> Self {
+        Self {
+            root,
+            name,
+            identity,
+            key: None,
+            state: TreeState::Unverified,
+            sizes: TreeSizes::default(),
+            restarts: 0,
+            unreadable: None,
+        }
+    }
+
     /// Whether it is to be hashed.
     pub(super) fn waits(&self) -> bool {
         self.state == TreeState::Unverified
+    }
+
+    /// Whether it is to be hashed, and not left alone yet.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.waits() && self.unreadable.is_none_or(|backoff| backoff.is_over(now))
     }
 
     pub(super) fn is_verified(&self) -> bool {
@@ -86,5 +135,25 @@ impl Catalogue {
         self.all()
             .find(|(_, copy)| copy.key == Some(key))
             .map(|(id, copy)| (*id, copy.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_left_alone_longer_each_time_up_to_an_hour() {
+        let now = Instant::now();
+        let first = Backoff::after(None, now);
+        assert!(!first.is_over(now + Duration::from_secs(59)));
+        assert!(first.is_over(now + FIRST_BACKOFF));
+        let mut last = Backoff::after(Some(first), now);
+        assert!(!last.is_over(now + FIRST_BACKOFF));
+        for _ in 0..40 {
+            last = Backoff::after(Some(last), now);
+        }
+        assert!(!last.is_over(now + Duration::from_mins(59)));
+        assert!(last.is_over(now + LONGEST_BACKOFF));
     }
 }

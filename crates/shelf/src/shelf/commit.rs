@@ -136,13 +136,9 @@ impl Shelf {
             .cloned();
         let key = known.and_then(|copy| copy.key);
         let copy = TreeCopy {
-            root,
-            name,
-            identity,
             key,
-            state: TreeState::Unverified,
             sizes,
-            restarts: 0,
+            ..TreeCopy::found(root, name, identity)
         };
         Ok(self.put(&copy, record, &records)?)
     }

@@ -49,7 +49,11 @@ impl Shelf {
     /// Finds files with the given contents, at most one in each store; what is not here is left out.
     ///
     /// They were verified once and are untouched since; who uses them hashes them all the same.
-    pub fn find_files(&self, blobs: &[BlobId]) -> Result<Vec<FoundFile>, IndexError> {
+    pub fn find_files(
+        &self,
+        blobs: &[BlobId],
+        audience: Audience,
+    ) -> Result<Vec<FoundFile>, IndexError> {
         let mut trees: BTreeMap<TreeKey, Option<FoundTree>> = BTreeMap::new();
         let mut found = Vec::new();
         for blob in blobs {
@@ -64,7 +68,7 @@ impl Shelf {
             for place in places {
                 let tree = trees
                     .entry(place.tree)
-                    .or_insert_with(|| self.open_key(place.tree));
+                    .or_insert_with(|| self.open_key(place.tree, audience));
                 let Some(tree) = tree else { continue };
                 if here.contains_key(&tree.root) {
                     continue;
@@ -115,8 +119,11 @@ impl Shelf {
         Ok(None)
     }
 
-    fn open_key(&self, key: TreeKey) -> Option<FoundTree> {
+    fn open_key(&self, key: TreeKey, audience: Audience) -> Option<FoundTree> {
         let (id, copy) = self.catalogue().by_key(key)?;
+        if !self.may_see(&copy, audience) {
+            return None;
+        }
         let path = self.root_path(copy.root).join(&copy.name);
         let source = self.open_copy(&id, &copy, key).ok()?;
         Some(FoundTree {

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use zeroshare_content::{Family, TreeId};
 
-use super::Shelf;
 use super::catalogue::TreeCopy;
+use super::{Audience, Shelf};
 use crate::index::TreeState;
 
 /// A tree that lies in a store, by its best copy.
@@ -70,18 +70,23 @@ pub struct RootCount {
 }
 
 impl Shelf {
-    /// Says what is held of a tree; `None`: nothing.
-    pub fn holding(&self, id: &TreeId) -> Option<Holding> {
+    /// Says what is held of a tree in the stores that these may see; `None`: nothing.
+    pub fn holding(&self, id: &TreeId, audience: Audience) -> Option<Holding> {
         let catalogue = self.catalogue();
-        self.best(id, catalogue.copies(id))
+        self.best(id, catalogue.copies(id), audience)
     }
 
-    /// Lists at most `limit` trees by id, from behind a given one.
-    pub fn holdings(&self, after: Option<&TreeId>, limit: usize) -> Vec<Holding> {
+    /// Lists at most `limit` trees by id, from behind a given one, of the stores that these may see.
+    pub fn holdings(
+        &self,
+        after: Option<&TreeId>,
+        limit: usize,
+        audience: Audience,
+    ) -> Vec<Holding> {
         let catalogue = self.catalogue();
         catalogue
             .after(after)
-            .filter_map(|(id, copies)| self.best(id, copies))
+            .filter_map(|(id, copies)| self.best(id, copies, audience))
             .take(limit)
             .collect()
     }
@@ -110,18 +115,14 @@ impl Shelf {
         counts
     }
 
-    fn best(&self, id: &TreeId, copies: &[TreeCopy]) -> Option<Holding> {
+    fn best(&self, id: &TreeId, copies: &[TreeCopy], audience: Audience) -> Option<Holding> {
+        let visible = || copies.iter().filter(|copy| self.may_see(copy, audience));
         let offered = |copy: &&TreeCopy| copy.is_verified() && self.is_shared(copy.root);
-        let best = copies
-            .iter()
+        let best = visible()
             .find(offered)
-            .or_else(|| copies.iter().find(|copy| copy.is_verified()))
-            .or_else(|| {
-                copies
-                    .iter()
-                    .find(|copy| copy.state == TreeState::Unverified)
-            })
-            .or(copies.first())?;
+            .or_else(|| visible().find(|copy| copy.is_verified()))
+            .or_else(|| visible().find(|copy| copy.waits()))
+            .or_else(|| visible().next())?;
         Some(Holding {
             id: *id,
             path: self.root_path(best.root).join(&best.name),

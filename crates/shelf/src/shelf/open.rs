@@ -28,9 +28,9 @@ const STAGING_PREFIX: &[u8] = b"tmp-";
 /// Who asks for a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audience {
-    /// Other machines: only what is shared.
+    /// Other machines, and other users of this one: only what is shared.
     Peers,
-    /// This machine: all that is verified.
+    /// The owner of the stores: all that is verified.
     Local,
 }
 
@@ -180,10 +180,14 @@ impl Shelf {
         copy.is_verified()
             && id.family() != Family::Sha1
             && copy.sizes.pieces_known()
-            && match audience {
-                Audience::Peers => self.is_shared(copy.root),
-                Audience::Local => true,
-            }
+            && self.may_see(copy, audience)
+    }
+
+    pub(super) fn may_see(&self, copy: &TreeCopy, audience: Audience) -> bool {
+        match audience {
+            Audience::Peers => self.is_shared(copy.root),
+            Audience::Local => true,
+        }
     }
 }
 

@@ -7,12 +7,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use zeroshare_content::TreeId;
+use zeroshare_content::{Entry, TreeId};
 
 use super::catalogue::TreeCopy;
-use super::{Shelf, ShelfEvent};
+use super::{OpenError, Shelf, ShelfEvent};
 use crate::beneath::{Beneath, Identity};
 use crate::index::{IndexError, TreeKey, TreeRecord, TreeSizes, TreeState};
+use crate::stamp::Stamp;
 
 /// Midstates under which anything was sent are kept for 60 s; twice that, since peers' clocks differ.
 const KEPT_WHEN_GONE: Duration = Duration::from_mins(2);
@@ -30,8 +31,8 @@ impl Shelf {
                 Ok(listing) => listing,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Listing::new(),
                 Err(error) => {
-                    tracing::warn!(store = %self.root_path(root).display(), %error, "cannot read store");
-                    Listing::new()
+                    tracing::warn!(store = %self.root_path(root).display(), %error, "cannot read store, and keeps what is known of it");
+                    continue;
                 }
             };
             has_work |= self.compare_root(root, &listing, now)?;
@@ -58,7 +59,7 @@ impl Shelf {
                 continue;
             };
             // A symbolic link may lead anywhere; 0install follows it, nothing is served through it.
-            let Some(directory) = opened.directory_identity(Path::new(OsStr::from_bytes(&name)))
+            let Some(directory) = opened.directory_identity(Path::new(OsStr::from_bytes(&name)))?
             else {
                 continue;
             };
@@ -107,7 +108,11 @@ impl Shelf {
             records.retain(|name, _| !known.contains_key(name));
             for (name, (id, identity)) in listing {
                 if !known.contains_key(name) {
-                    self.take_in(root, name, (*id, *identity), records.remove(name));
+                    let record = match records.remove(name) {
+                        Some(record) => Some(record),
+                        None => self.revive(root, name, (*id, *identity))?,
+                    };
+                    self.take_in(root, name, (*id, *identity), record);
                 }
             }
             for (key, _) in records.into_values() {
@@ -119,6 +124,53 @@ impl Shelf {
             .all()
             .any(|(_, copy)| copy.state == TreeState::Unverified);
         Ok(has_work)
+    }
+
+    /// Takes up again what is known of a tree that was gone, and came back with every file as it was.
+    fn revive(
+        &self,
+        root: usize,
+        name: &str,
+        (id, identity): (TreeId, Identity),
+    ) -> Result<Option<(TreeKey, TreeRecord)>, IndexError> {
+        let Some((key, record)) = self.index.tree(self.root_path(root), name)? else {
+            return Ok(None);
+        };
+        let copy = TreeCopy {
+            key: Some(key),
+            state: record.state.clone(),
+            sizes: record.sizes,
+            ..TreeCopy::found(root, name.to_owned(), identity)
+        };
+        if !copy.is_verified() || !self.is_untouched(&id, &copy, key)? {
+            return Ok(None);
+        }
+        self.index.set_present(key)?;
+        Ok(Some((key, record)))
+    }
+
+    /// Whether every file of a tree is the one that was hashed.
+    fn is_untouched(&self, id: &TreeId, copy: &TreeCopy, key: TreeKey) -> Result<bool, IndexError> {
+        let source = match self.open_copy(id, copy, key) {
+            Ok(source) => source,
+            Err(OpenError::Index(error)) => return Err(error),
+            Err(_) => return Ok(false),
+        };
+        let stamps: BTreeMap<u32, Stamp> = self
+            .index
+            .files(key, 0..=u32::MAX)?
+            .into_iter()
+            .map(|file| (file.line, file.stamp))
+            .collect();
+        let mut lines = source.manifest().lines().iter().zip(0_u32..);
+        Ok(lines.all(|(line, number)| match line.entry {
+            Entry::File { .. } => {
+                let file = source.dir.file(line.path.as_path());
+                let found = file.and_then(|file| Ok(Stamp::of(&file.metadata()?))).ok();
+                found.is_some() && found.as_ref() == stamps.get(&number)
+            }
+            Entry::Directory | Entry::Symlink { .. } => true,
+        }))
     }
 
     fn take_in(
@@ -142,13 +194,10 @@ impl Shelf {
             None => (None, TreeState::Unverified, TreeSizes::default()),
         };
         let copy = TreeCopy {
-            root,
-            name: name.to_owned(),
-            identity,
             key,
             state,
             sizes,
-            restarts: 0,
+            ..TreeCopy::found(root, name.to_owned(), identity)
         };
         self.catalogue().put(id, copy);
         self.tell(ShelfEvent::Changed(id));

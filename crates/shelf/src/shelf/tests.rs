@@ -25,7 +25,7 @@ fn a_tree_is_offered_once_it_was_hashed() {
     let place = Place::new();
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.shelf();
-    let found = shelf.holding(&id).unwrap();
+    let found = shelf.holding(&id, Audience::Local).unwrap();
     assert_eq!(
         (found.state, found.offered),
         (HoldingState::Unverified, false)
@@ -38,7 +38,7 @@ fn a_tree_is_offered_once_it_was_hashed() {
     assert_eq!(shelf.unverified(), [id]);
     shelf.verify_all();
     assert_eq!(shelf.unverified(), []);
-    let found = shelf.holding(&id).unwrap();
+    let found = shelf.holding(&id, Audience::Local).unwrap();
     assert!(found.offered);
     assert_eq!(found.total_bytes, 2 * LARGE as u64 + 8);
     assert_eq!(found.content_bytes, LARGE as u64 + 8 + 4);
@@ -54,7 +54,7 @@ fn what_was_found_out_outlives_the_process() {
     let id = place.put_tree("shared", Algorithm::Sha1New);
     place.shelf().verify_all();
     let shelf = place.shelf();
-    assert!(shelf.holding(&id).unwrap().offered);
+    assert!(shelf.holding(&id, Audience::Local).unwrap().offered);
     assert_eq!(shelf.unverified(), []);
 }
 
@@ -63,7 +63,7 @@ fn a_store_that_is_not_shared_is_read_by_this_machine_only() {
     let place = Place::new();
     let id = place.put_tree("own", Algorithm::Sha256New);
     let shelf = place.verified_shelf();
-    assert!(!shelf.holding(&id).unwrap().offered);
+    assert!(!shelf.holding(&id, Audience::Local).unwrap().offered);
     assert!(matches!(
         shelf.open(&id, Audience::Peers),
         Err(OpenError::NotHeld { .. })
@@ -77,7 +77,7 @@ fn every_format_is_verified_and_the_oldest_never_travels() {
     for algorithm in Algorithm::ALL {
         let id = place.put_tree("shared", algorithm);
         let shelf = place.verified_shelf();
-        let found = shelf.holding(&id).unwrap();
+        let found = shelf.holding(&id, Audience::Local).unwrap();
         assert!(
             matches!(found.state, HoldingState::Verified { .. }),
             "{algorithm}"
@@ -96,16 +96,16 @@ fn a_changed_file_is_not_served_until_the_tree_was_hashed_again() {
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.verified_shelf();
     let source = shelf.open(&id, Audience::Peers).unwrap();
-    let path = shelf.holding(&id).unwrap().path;
+    let path = shelf.holding(&id, Audience::Local).unwrap().path;
     let before = slow_pieces(&path, &id);
     fs::write(path.join("small"), "EIGHT by").unwrap();
 
     let error = try_read_all(&source, Recheck::No).unwrap_err();
     assert!(matches!(error, ReadError::Changed { .. }), "{error}");
     shelf.distrust(&source).unwrap();
-    assert!(!shelf.holding(&id).unwrap().offered);
+    assert!(!shelf.holding(&id, Audience::Local).unwrap().offered);
     shelf.verify_all();
-    let state = shelf.holding(&id).unwrap().state;
+    let state = shelf.holding(&id, Audience::Local).unwrap().state;
     assert_eq!(
         state,
         HoldingState::Quarantined {
@@ -130,7 +130,11 @@ fn a_replaced_symlink_is_not_served() {
     let place = Place::new();
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.verified_shelf();
-    let link = shelf.holding(&id).unwrap().path.join("dir/link");
+    let link = shelf
+        .holding(&id, Audience::Local)
+        .unwrap()
+        .path
+        .join("dir/link");
     fs::remove_file(&link).unwrap();
     symlink("evil", link).unwrap();
     let error = try_read_all(&shelf.open(&id, Audience::Peers).unwrap(), Recheck::No).unwrap_err();
@@ -150,7 +154,7 @@ fn recheck_finds_decay_that_no_stamp_shows_in_runs_and_slices() {
         let id = place.put_tree("shared", algorithm);
         let shelf = place.verified_shelf();
         let good = read_all(&shelf.open(&id, Audience::Peers).unwrap(), Recheck::Yes);
-        let path = shelf.holding(&id).unwrap().path;
+        let path = shelf.holding(&id, Audience::Local).unwrap().path;
         assert_eq!(good, slow_pieces(&path, &id));
 
         let mut bytes = fs::read(path.join(file)).unwrap();
@@ -170,7 +174,7 @@ fn recheck_finds_decay_that_no_stamp_shows_in_runs_and_slices() {
             other => panic!("{algorithm} {file}: {:?}", other.map(|_| "served")),
         }
         assert!(matches!(
-            shelf.holding(&id).unwrap().state,
+            shelf.holding(&id, Audience::Local).unwrap().state,
             HoldingState::Quarantined { .. }
         ));
         assert!(shelf.open(&id, Audience::Local).is_err());
@@ -182,7 +186,7 @@ fn trees_come_and_go_and_are_replaced() {
     let place = Place::new();
     let (shelf, events) = place.shelf_with_events();
     let id = place.put_tree("shared", Algorithm::Sha256New);
-    assert_eq!(shelf.holding(&id), None);
+    assert_eq!(shelf.holding(&id, Audience::Local), None);
     shelf.rescan(SystemTime::now()).unwrap();
     assert_eq!(
         drained(&events),
@@ -193,17 +197,75 @@ fn trees_come_and_go_and_are_replaced() {
     shelf.rescan(SystemTime::now()).unwrap();
     assert_eq!(drained(&events), []);
 
-    let path = shelf.holding(&id).unwrap().path;
+    let path = shelf.holding(&id, Audience::Local).unwrap().path;
     fs::rename(&path, place.path("shared/tmp-away")).unwrap();
     place.put_tree("shared", Algorithm::Sha256New);
     shelf.rescan(SystemTime::now()).unwrap();
-    assert_eq!(shelf.holding(&id).unwrap().state, HoldingState::Unverified);
+    assert_eq!(
+        shelf.holding(&id, Audience::Local).unwrap().state,
+        HoldingState::Unverified
+    );
 
     fs::remove_dir_all(path).unwrap();
     drained(&events);
     shelf.rescan(SystemTime::now()).unwrap();
     assert_eq!(drained(&events), [ShelfEvent::Changed(id)]);
-    assert_eq!(shelf.holding(&id), None);
+    assert_eq!(shelf.holding(&id, Audience::Local), None);
+}
+
+#[test]
+fn a_tree_that_cannot_be_read_is_not_quarantined_but_tried_again_later() {
+    let place = Place::new();
+    let id = place.put_tree("shared", Algorithm::Sha256New);
+    let shelf = place.shelf();
+    fs::rename(place.path("shared"), place.path("away")).unwrap();
+    let outcome = shelf.verify(&id, Copies::Unverified, &mut go_on).unwrap();
+    assert_eq!(outcome.faults.len(), 1);
+    assert_eq!(
+        shelf.holding(&id, Audience::Local).unwrap().state,
+        HoldingState::Unverified
+    );
+    assert_eq!(shelf.unverified(), [], "it is left alone for a while");
+    assert!(shelf.is_unverified(&id));
+
+    fs::rename(place.path("away"), place.path("shared")).unwrap();
+    let outcome = shelf.verify(&id, Copies::All, &mut go_on).unwrap();
+    assert_eq!(outcome, VerifyOutcome::default());
+    assert!(shelf.holding(&id, Audience::Local).unwrap().offered);
+}
+
+#[test]
+fn a_store_that_cannot_be_listed_is_not_empty() {
+    let place = Place::new();
+    let id = place.put_tree("shared", Algorithm::Sha256New);
+    let shelf = place.verified_shelf();
+    fs::rename(place.path("shared"), place.path("away")).unwrap();
+    fs::write(place.path("shared"), "no directory").unwrap();
+    shelf.rescan(SystemTime::now()).unwrap();
+    assert!(shelf.holding(&id, Audience::Local).unwrap().offered);
+}
+
+#[test]
+fn what_was_gone_for_a_moment_is_believed_again_unless_a_file_was_touched() {
+    let place = Place::new();
+    let id = place.put_tree("shared", Algorithm::Sha256New);
+    let shelf = place.verified_shelf();
+    let path = shelf.holding(&id, Audience::Local).unwrap().path;
+    let away_and_back = |meanwhile: &dyn Fn(&Path)| {
+        let away = place.path("away");
+        fs::rename(&path, &away).unwrap();
+        shelf.rescan(SystemTime::now()).unwrap();
+        assert_eq!(shelf.holding(&id, Audience::Local), None);
+        meanwhile(&away);
+        fs::rename(&away, &path).unwrap();
+        shelf.rescan(SystemTime::now()).unwrap();
+    };
+    away_and_back(&|_| ());
+    assert!(shelf.holding(&id, Audience::Local).unwrap().offered);
+    assert!(shelf.open(&id, Audience::Peers).is_ok());
+    assert_eq!(shelf.unverified(), []);
+    away_and_back(&|away| fs::write(away.join("small"), "EIGHT by").unwrap());
+    assert_eq!(shelf.unverified(), [id]);
 }
 
 #[test]
@@ -226,7 +288,7 @@ fn names_that_are_no_trees_and_links_to_trees_are_left_alone() {
         fs::create_dir(store.join(name)).unwrap();
     }
     let shelf = place.verified_shelf();
-    assert_eq!(shelf.holdings(None, 10), []);
+    assert_eq!(shelf.holdings(None, 10, Audience::Local), []);
     let root = crate::StoreRoot {
         path: store.clone(),
         kind: crate::RootKind::Named,
@@ -283,13 +345,13 @@ fn what_was_not_synced_under_another_boot_is_hashed_first() {
         let mut committed = place.describe("shared", &id);
         committed.undurable_boot = boot.map(str::to_owned);
         place.shelf().commit(committed).unwrap();
-        place.shelf().holding(&id).unwrap().offered
+        place.shelf().holding(&id, Audience::Local).unwrap().offered
     };
     assert!(committed(None));
     assert!(committed(Some(BOOT)));
     assert!(!committed(Some("another boot")));
     place.shelf().verify_all();
-    assert!(place.shelf().holding(&id).unwrap().offered);
+    assert!(place.shelf().holding(&id, Audience::Local).unwrap().offered);
 }
 
 #[test]
@@ -298,11 +360,11 @@ fn a_committed_tree_is_served_without_being_hashed_and_its_midstates_are_given()
     let shelf = place.shelf();
     let id = place.put_tree("shared", Algorithm::Sha256New);
     shelf.commit(place.describe("shared", &id)).unwrap();
-    assert!(shelf.holding(&id).unwrap().offered);
+    assert!(shelf.holding(&id, Audience::Local).unwrap().offered);
     let source = shelf.open(&id, Audience::Peers).unwrap();
     assert_eq!(
         read_all(&source, Recheck::Yes),
-        slow_pieces(&shelf.holding(&id).unwrap().path, &id)
+        slow_pieces(&shelf.holding(&id, Audience::Local).unwrap().path, &id)
     );
 
     let line = line_of(source.manifest(), "large");
@@ -330,7 +392,7 @@ fn a_tree_that_is_not_as_described_is_not_taken_over() {
         change(&mut committed);
         let result = place.shelf().commit(committed);
         assert_eq!(
-            place.shelf().holding(&id).unwrap().state,
+            place.shelf().holding(&id, Audience::Local).unwrap().state,
             HoldingState::Unverified
         );
         result.unwrap_err()
@@ -355,7 +417,7 @@ fn midstates_are_kept_for_a_while_after_a_tree_is_gone() {
     let place = Place::new();
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.verified_shelf();
-    let path = shelf.holding(&id).unwrap().path;
+    let path = shelf.holding(&id, Audience::Local).unwrap().path;
     let line = line_of(
         shelf.open(&id, Audience::Peers).unwrap().manifest(),
         "large",
@@ -393,7 +455,7 @@ fn files_are_found_by_their_contents_once_in_each_store() {
     let shelf = place.verified_shelf();
     let wanted = BlobId::of(HashKind::Sha256, b"8 bytes!");
     let other = BlobId::of(HashKind::Sha256, b"nowhere");
-    let found = shelf.find_files(&[wanted, other]).unwrap();
+    let found = shelf.find_files(&[wanted, other], Audience::Local).unwrap();
     let paths: Vec<PathBuf> = found.iter().map(|file| file.path.clone()).collect();
     let path = |store: &str| place.path(store).join(id.to_string()).join("small");
     assert_eq!(paths, [path("shared"), path("own")]);
@@ -404,7 +466,10 @@ fn files_are_found_by_their_contents_once_in_each_store() {
     );
 
     fs::write(path("shared"), "8 bytes?").unwrap();
-    assert_eq!(shelf.find_files(&[wanted]).unwrap().len(), 1);
+    assert_eq!(
+        shelf.find_files(&[wanted], Audience::Local).unwrap().len(),
+        1
+    );
 }
 
 #[test]
@@ -451,7 +516,7 @@ fn the_tree_verified_longest_ago_is_due_first() {
     assert_eq!(shelf.due(SystemTime::now(), age), Due::Never);
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.verified_shelf();
-    let HoldingState::Verified { at } = shelf.holding(&id).unwrap().state else {
+    let HoldingState::Verified { at } = shelf.holding(&id, Audience::Local).unwrap().state else {
         panic!()
     };
     assert_eq!(shelf.due(at, age), Due::At(at + age));
@@ -465,7 +530,10 @@ fn hashing_stops_when_it_is_not_wanted_any_more() {
     let shelf = place.shelf();
     let stopped = shelf.verify(&id, Copies::All, &mut |_| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(ShelfError::Stopped)));
-    assert_eq!(shelf.holding(&id).unwrap().state, HoldingState::Unverified);
+    assert_eq!(
+        shelf.holding(&id, Audience::Local).unwrap().state,
+        HoldingState::Unverified
+    );
 }
 
 #[test]
@@ -473,7 +541,11 @@ fn a_tree_that_changes_while_it_is_hashed_is_hashed_anew_a_few_times() {
     let place = Place::new();
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.shelf();
-    let file = shelf.holding(&id).unwrap().path.join("copy");
+    let file = shelf
+        .holding(&id, Audience::Local)
+        .unwrap()
+        .path
+        .join("copy");
     let mut touched = 0;
     let mut touch = |_| {
         touched += 1;
@@ -485,7 +557,13 @@ fn a_tree_that_changes_while_it_is_hashed_is_hashed_anew_a_few_times() {
         shelf.verify(&id, Copies::All, &mut touch).unwrap();
         assert_eq!(shelf.unverified(), [id]);
     }
-    restore_time(&shelf.holding(&id).unwrap().path.join("copy"));
+    restore_time(
+        &shelf
+            .holding(&id, Audience::Local)
+            .unwrap()
+            .path
+            .join("copy"),
+    );
     assert_eq!(
         shelf.verify(&id, Copies::All, &mut go_on).unwrap(),
         VerifyOutcome::default()
@@ -493,10 +571,9 @@ fn a_tree_that_changes_while_it_is_hashed_is_hashed_anew_a_few_times() {
     for _ in 0..4 {
         shelf.verify(&id, Copies::All, &mut touch).unwrap();
     }
-    assert!(matches!(
-        shelf.holding(&id).unwrap().state,
-        HoldingState::Quarantined { .. }
-    ));
+    let state = shelf.holding(&id, Audience::Local).unwrap().state;
+    assert_eq!(state, HoldingState::Unverified);
+    assert_eq!(shelf.unverified(), [], "it is left alone for a while");
 }
 
 proptest! {
@@ -509,7 +586,7 @@ proptest! {
         let source = shelf.open(&id, Audience::Peers).unwrap();
         let Some(size) = source.layout().piece_len(piece) else { return Ok(()) };
         let range = start.min(size)..(start + length).min(size);
-        let expected = slow_pieces(&shelf.holding(&id).unwrap().path, &id)[piece as usize]
+        let expected = slow_pieces(&shelf.holding(&id, Audience::Local).unwrap().path, &id)[piece as usize]
             [at(range.start)..at(range.end)]
             .to_vec();
         let recheck = if recheck { Recheck::Yes } else { Recheck::No };

@@ -2,11 +2,11 @@
 
 use std::error::Error as _;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use zeroshare_content::{BlobId, Entry, Family, TreeId, TreePath};
 
-use super::catalogue::TreeCopy;
+use super::catalogue::{Backoff, TreeCopy};
 use super::{Shelf, ShelfError, ShelfEvent};
 use crate::beneath::Beneath;
 use crate::digest::OnBytes;
@@ -18,7 +18,7 @@ use crate::verify::{VerifiedTree, VerifyError, verify_beneath};
 /// What hashing a tree found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VerifyOutcome {
-    /// What does not match, in every copy; empty: it verifies.
+    /// What does not match or cannot be read, in every copy; empty: it verifies.
     pub faults: Vec<String>,
 }
 
@@ -31,6 +31,8 @@ const MAX_RESTARTS: u8 = 3;
 pub enum Copies {
     /// Those in every store.
     All,
+    /// Those in shared stores.
+    Shared,
     /// Those that wait for it.
     Unverified,
 }
@@ -47,12 +49,13 @@ pub enum Due {
 }
 
 impl Shelf {
-    /// Names the trees that wait to be hashed.
+    /// Names the trees that wait to be hashed; what could not be read is left alone for a while.
     pub fn unverified(&self) -> Vec<TreeId> {
+        let now = Instant::now();
         let catalogue = self.catalogue();
         let waiting = catalogue
             .after(None)
-            .filter(|(_, copies)| copies.iter().any(TreeCopy::waits));
+            .filter(|(_, copies)| copies.iter().any(|copy| copy.is_due(now)));
         waiting.map(|(id, _)| *id).collect()
     }
 
@@ -75,7 +78,8 @@ impl Shelf {
         }
     }
 
-    /// Hashes copies of a tree, and notes what came out: it is offered, or quarantined.
+    /// Hashes copies of a tree, and notes what came out: it is offered, or quarantined, or could not be read and is tried
+    /// again later.
     ///
     /// `on_bytes` is told of the bytes read, and may stop it.
     pub fn verify(
@@ -88,8 +92,11 @@ impl Shelf {
         if found.is_empty() {
             return Err(ShelfError::NotHeld { id: *id });
         }
-        if copies == Copies::Unverified {
-            found.retain(TreeCopy::waits);
+        let now = Instant::now();
+        match copies {
+            Copies::All => {}
+            Copies::Shared => found.retain(|copy| self.is_shared(copy.root)),
+            Copies::Unverified => found.retain(|copy| copy.is_due(now)),
         }
         let mut outcome = VerifyOutcome::default();
         for copy in &found {
@@ -141,21 +148,19 @@ impl Shelf {
                 source: ScanError::Io { path, source },
             }),
         };
-        let faults = match verified {
+        match verified {
             Ok((identity, tree)) => {
                 let copy = TreeCopy {
                     identity,
                     ..copy.clone()
                 };
                 self.set_verified(&copy, &tree)?;
-                return Ok(Vec::new());
+                Ok(Vec::new())
             }
             Err(VerifyError::Unreadable {
                 source: ScanError::Stopped,
                 ..
-            }) => {
-                return Err(ShelfError::Stopped);
-            }
+            }) => Err(ShelfError::Stopped),
             Err(VerifyError::Unreadable {
                 source: ScanError::Changed { path },
                 ..
@@ -169,17 +174,32 @@ impl Shelf {
                         ..copy.clone()
                     },
                 )?;
-                return Ok(vec![path.to_string()]);
+                Ok(vec![path.to_string()])
             }
             Err(VerifyError::Corrupt { faults, .. }) => {
-                faults.iter().map(ToString::to_string).collect()
+                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                self.set_quarantined(id, copy, faults.clone())?;
+                Ok(faults)
             }
             Err(error @ (VerifyError::Unreadable { .. } | VerifyError::NotFound { .. })) => {
-                vec![with_sources(&error)]
+                let why = with_sources(&error);
+                self.set_unreadable(id, copy, &why)?;
+                Ok(vec![why])
             }
-        };
-        self.set_quarantined(id, copy, faults.clone())?;
-        Ok(faults)
+        }
+    }
+
+    /// What cannot be read now, for want of files or memory or rights, may be whole: it is hashed later.
+    fn set_unreadable(&self, id: &TreeId, copy: &TreeCopy, why: &str) -> Result<(), IndexError> {
+        tracing::warn!(tree = %id, why, "tree cannot be read, and is hashed later");
+        let unreadable = Some(Backoff::after(copy.unreadable, Instant::now()));
+        self.set_unverified(
+            id,
+            &TreeCopy {
+                unreadable,
+                ..copy.clone()
+            },
+        )
     }
 
     fn set_verified(&self, copy: &TreeCopy, tree: &VerifiedTree) -> Result<(), IndexError> {
@@ -217,6 +237,7 @@ impl Shelf {
         let copy = TreeCopy {
             key: Some(key),
             restarts: 0,
+            unreadable: None,
             state: record.state,
             sizes: record.sizes,
             ..copy.clone()

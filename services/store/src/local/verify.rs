@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use tonic::Status;
 use zeroshare_content::{ContentId, TreeId};
-use zeroshare_shelf::{Copies, ShelfError};
+use zeroshare_shelf::{Audience, Copies, ShelfError};
 use zeroshare_wire::convert::content_ids;
 use zeroshare_wire::pb::store::v1::VerifyContentResponse;
 
 use crate::answer::{Answer, Teller};
 use crate::convert::tree_of;
 use crate::peers::malformed;
+use crate::slots::Slot;
 use crate::status;
 use crate::store::Store;
 
@@ -26,33 +27,43 @@ const PAGE: usize = 1000;
 const TELL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Settles which trees are meant.
-pub(super) fn wanted(store: &Store, texts: &[String]) -> Result<Vec<TreeId>, Status> {
+pub(super) fn wanted(
+    store: &Store,
+    texts: &[String],
+    audience: Audience,
+) -> Result<Vec<TreeId>, Status> {
     if texts.is_empty() {
-        return Ok(everything(store));
+        return Ok(everything(store, audience));
     }
     let ids = content_ids("content_ids", texts, MAX_IDS).map_err(malformed)?;
     let held = |id: ContentId| {
-        let tree = tree_of(&id).filter(|tree| store.shelf.holding(tree).is_some());
+        let tree = tree_of(&id).filter(|tree| store.shelf.holding(tree, audience).is_some());
         tree.ok_or_else(|| status::not_found(&id))
     };
     ids.into_iter().map(held).collect()
 }
 
-/// Hashes one tree after the other; stops when nobody listens any more.
-pub(super) fn start(store: &Arc<Store>, ids: Vec<TreeId>) -> Answer<VerifyContentResponse> {
+/// Hashes one tree after the other, as far as it is for these ears; stops when nobody listens any more.
+pub(super) fn start(
+    store: &Arc<Store>,
+    ids: Vec<TreeId>,
+    audience: Audience,
+    slot: Slot,
+) -> Answer<VerifyContentResponse> {
     let hashing = Arc::clone(store);
     Answer::start(store, "verify", move |teller| {
+        let _slot = slot;
         for id in ids {
-            verify(&hashing, teller, &id)?;
+            verify(&hashing, teller, &id, audience)?;
         }
         Ok(())
     })
 }
 
-fn everything(store: &Store) -> Vec<TreeId> {
+fn everything(store: &Store, audience: Audience) -> Vec<TreeId> {
     let mut ids: Vec<TreeId> = Vec::new();
     loop {
-        let page = store.shelf.holdings(ids.last(), PAGE);
+        let page = store.shelf.holdings(ids.last(), PAGE, audience);
         ids.extend(page.iter().map(|holding| holding.id));
         if page.len() < PAGE {
             return ids;
@@ -64,11 +75,16 @@ fn verify(
     store: &Store,
     teller: &Teller<VerifyContentResponse>,
     id: &TreeId,
+    audience: Audience,
 ) -> Result<(), Status> {
     let total_bytes = store
         .shelf
-        .holding(id)
+        .holding(id, audience)
         .map_or(0, |holding| holding.total_bytes);
+    let copies = match audience {
+        Audience::Local => Copies::All,
+        Audience::Peers => Copies::Shared,
+    };
     let mut done_bytes = 0;
     let mut told = Instant::now();
     let message = |done_bytes: u64, faults: Option<Vec<String>>| VerifyContentResponse {
@@ -78,7 +94,7 @@ fn verify(
         finished: faults.is_some(),
         corrupt_files: faults.unwrap_or_default(),
     };
-    let outcome = store.shelf.verify(id, Copies::All, &mut |bytes| {
+    let outcome = store.shelf.verify(id, copies, &mut |bytes| {
         done_bytes += bytes;
         if told.elapsed() >= TELL_INTERVAL {
             told = Instant::now();
