@@ -60,7 +60,7 @@ pub(crate) struct Answers {
 struct Waiting {
     due: Instant,
     destination: Destination,
-    speech: Speech,
+    asker: (Place, Speech),
     payload: Vec<u8>,
     /// Stop once so many others answered; `None`: in a round nobody listens.
     enough: Option<u8>,
@@ -142,7 +142,7 @@ impl Membership {
         let waiting = Waiting {
             due: now + delay,
             destination,
-            speech: self.speech_of_reply(&heard.key),
+            asker: (heard.key.1, self.speech_of_answer(heard)),
             payload,
             enough: (query.round == 0).then_some(query.enough.min(MOST_ENOUGH)),
             heard: BTreeSet::new(),
@@ -169,6 +169,15 @@ impl Membership {
             holdings: AtMost::first(holdings),
         };
         (contents, answer)
+    }
+
+    /// From which budget an asker is answered.
+    fn speech_of_answer(&self, heard: &Heard) -> Speech {
+        if self.is_proven(&heard.key) {
+            Speech::ReplyToPeer
+        } else {
+            Speech::Reply
+        }
     }
 
     /// By which way to answer.
@@ -218,7 +227,7 @@ impl Membership {
                 self.answers.due.pop_first();
                 continue;
             };
-            self.send(now, waiting.destination, waiting.speech, waiting.payload);
+            self.reply(now, waiting.asker, waiting.destination, waiting.payload);
         }
     }
 }

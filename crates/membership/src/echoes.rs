@@ -56,6 +56,7 @@ pub(crate) struct Echoes {
     targets: BTreeMap<SocketAddr, u64>,
     of_peer: BTreeSet<(PeerKey, u64)>,
     due: BTreeSet<(Instant, u64)>,
+    round_trip: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -83,6 +84,16 @@ impl Asked {
 }
 
 impl Echoes {
+    /// How long an echo takes, smoothed: unlike an answer it is never held back. One that was lost counts as slow.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    fn measure(&mut self, took: Duration) {
+        let before = self.round_trip.unwrap_or(took);
+        self.round_trip = Some(before.mul_f64(0.8) + took.mul_f64(0.2));
+    }
+
     pub(crate) fn next(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
@@ -330,18 +341,18 @@ impl Membership {
         if payload.len() > question_len {
             return Err(DropReason::ReplyTooLong);
         }
-        let speech = self.speech_of_reply(&heard.key);
-        self.send(now, Destination::One(heard.source), speech, payload);
+        let speech = if self.is_proven(&heard.key) {
+            Speech::EchoToPeer
+        } else {
+            Speech::Echo
+        };
+        let asker = (heard.key.1, speech);
+        self.reply(now, asker, Destination::One(heard.source), payload);
         Ok(())
     }
 
-    /// From which budget somebody is replied to.
-    pub(crate) fn speech_of_reply(&self, key: &PeerKey) -> Speech {
-        if self.peers.get(key).is_some_and(Entry::is_proven) {
-            Speech::ReplyToPeer
-        } else {
-            Speech::Reply
-        }
+    pub(crate) fn is_proven(&self, key: &PeerKey) -> bool {
+        self.peers.get(key).is_some_and(Entry::is_proven)
     }
 
     fn take_echo(&mut self, now: Instant, heard: &Heard, nonce: u64) -> Result<(), DropReason> {
@@ -350,10 +361,12 @@ impl Membership {
             return Err(DropReason::Unsolicited);
         }
         let asked_at = self.echoes.remove(nonce).and_then(|asked| asked.first_at);
+        let asked_at = asked_at.unwrap_or(now);
+        self.echoes.measure(now.saturating_duration_since(asked_at));
         self.peers
             .add_proven(now, &mut self.rng, heard)
             .map_err(|_| DropReason::TableFull)?;
-        if self.peers.prove(now, heard, asked_at.unwrap_or(now)) {
+        if self.peers.prove(now, heard, asked_at) {
             self.say(Event::PeerUp(heard.key.0));
         }
         if let Some(entry) = self.peers.get_mut(&heard.key) {

@@ -42,9 +42,11 @@ pub struct Transmit {
     pub payload: Vec<u8>,
 }
 
-/// Where a datagram goes.
+/// Where a datagram goes. In the order in which the same is sent: whoever is asked alone answers at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Destination {
+    /// To one socket, from this node's unicast socket.
+    One(SocketAddr),
     /// To everybody on an interface.
     Everybody {
         /// The interface's index.
@@ -52,8 +54,6 @@ pub enum Destination {
         /// By which road; never [`Road::Unicast`].
         road: Road,
     },
-    /// To one socket, from this node's unicast socket.
-    One(SocketAddr),
 }
 
 /// A peer that claims to hold what was looked for.

@@ -31,8 +31,6 @@ pub(crate) struct Lookups {
     open: BTreeMap<LookupId, Lookup>,
     by_nonce: BTreeMap<u64, LookupId>,
     last_id: u64,
-    /// How long the first answer to a question takes, smoothed.
-    answer_time: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -43,7 +41,7 @@ struct Lookup {
     asks: u32,
     asks_since_found: u32,
     round: u8,
-    nonces: BTreeMap<u64, Instant>,
+    nonces: BTreeSet<u64>,
     trace: Option<TraceContext>,
     found: BTreeMap<(PeerKey, ContentId), Claim>,
     awaited: BTreeMap<PeerKey, Awaited>,
@@ -95,7 +93,7 @@ impl Lookups {
 
     fn close(&mut self, id: LookupId) {
         if let Some(lookup) = self.open.remove(&id) {
-            for nonce in lookup.nonces.keys() {
+            for nonce in &lookup.nonces {
                 self.by_nonce.remove(nonce);
             }
         }
@@ -143,7 +141,7 @@ impl Membership {
             asks: 0,
             asks_since_found: 0,
             round: 0,
-            nonces: BTreeMap::new(),
+            nonces: BTreeSet::new(),
             trace,
             found: BTreeMap::new(),
             awaited: BTreeMap::new(),

@@ -314,14 +314,36 @@ impl Membership {
         speech: Speech,
         payload: Vec<u8>,
     ) -> bool {
-        let interface = match destination {
+        let interface = self.interface_to(destination);
+        let may_speak = self.budgets.take(now, interface, speech);
+        self.transmit(may_speak, destination, payload)
+    }
+
+    /// Sends what somebody asked for, if the budgets of its address and of its interface allow it.
+    pub(crate) fn reply(
+        &mut self,
+        now: Instant,
+        (asker, speech): (Place, Speech),
+        destination: Destination,
+        payload: Vec<u8>,
+    ) {
+        let interface = self.interface_to(destination);
+        let may_speak = self.budgets.take_reply(now, interface, speech, asker);
+        self.transmit(may_speak, destination, payload);
+    }
+
+    fn interface_to(&self, destination: Destination) -> u32 {
+        match destination {
             Destination::Everybody { interface, .. } => interface,
             Destination::One(address) => {
                 let place = Place::of(address);
                 self.surroundings.interface_of(&place).unwrap_or(0)
             }
-        };
-        if !self.budgets.take(now, interface, speech) {
+        }
+    }
+
+    fn transmit(&mut self, may_speak: bool, destination: Destination, payload: Vec<u8>) -> bool {
+        if !may_speak {
             self.count_drop(DropReason::RateLimited);
             return false;
         }

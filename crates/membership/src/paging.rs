@@ -215,7 +215,8 @@ impl Membership {
         if payload.len() > question_len {
             return Err(DropReason::ReplyTooLong);
         }
-        self.send(now, Destination::One(heard.source), Speech::Reply, payload);
+        let asker = (heard.key.1, Speech::Reply);
+        self.reply(now, asker, Destination::One(heard.source), payload);
         Ok(())
     }
 

@@ -130,7 +130,7 @@ impl Membership {
         }
         let doublings = lookup.asks.saturating_sub(QUICK_REPETITIONS).min(10);
         lookup.next_ask = Some(now + (pause * 2_u32.pow(doublings)).min(LONGEST_PAUSE));
-        lookup.nonces.insert(nonce, now);
+        lookup.nonces.insert(nonce);
         self.lookups.by_nonce.insert(nonce, id);
         let reach = if query.round >= EVERY_ROAD_FROM {
             Reach::EveryRoad
@@ -192,8 +192,8 @@ impl Membership {
             return Duration::ZERO;
         }
         let measured = self
-            .lookups
-            .answer_time
+            .echoes
+            .round_trip()
             .map_or(Duration::ZERO, |time| time * 10);
         measured.clamp(SHORTEST_SPREAD, LONGEST_SPREAD)
     }

@@ -47,7 +47,6 @@ impl Membership {
         self.peers
             .add(now, &mut self.rng, heard)
             .map_err(|_| DropReason::TableFull)?;
-        self.measure_answer(now, id, answer.nonce);
         // Else it restarted, or its store came up since: its echo says so.
         let is_current = self
             .peers
@@ -86,20 +85,6 @@ impl Membership {
                 entry.state(now, answer.day, *holding);
             }
         }
-    }
-
-    fn measure_answer(&mut self, now: Instant, id: LookupId, nonce: u64) {
-        let asked_at = self
-            .lookups
-            .open
-            .get(&id)
-            .and_then(|one| one.nonces.get(&nonce))
-            .copied();
-        let Some(took) = asked_at.map(|at| now.saturating_duration_since(at)) else {
-            return;
-        };
-        let before = self.lookups.answer_time.unwrap_or(took);
-        self.lookups.answer_time = Some(before.mul_f64(0.8) + took.mul_f64(0.2));
     }
 
     /// Takes in that a peer claims to hold something: tells of it, or has it echo first.

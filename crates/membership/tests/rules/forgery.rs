@@ -223,3 +223,22 @@ fn a_static_peer_is_asked_alone_whatever_is_said_to_everybody_in_its_name() {
         assert_eq!(roads.contains(&Road::Multicast4), near, "{roads:?}");
     }
 }
+
+#[test]
+fn questions_in_one_peers_name_leave_answers_for_the_others() {
+    let mut bench = Bench::new();
+    bench.machine.handle_holding(bench.now, content("it"), 255);
+    let (victim, other) = (Other::at(1), Other::at(2));
+    bench.meet(&victim);
+    bench.meet(&other);
+    for nonce in 0..2_000 {
+        for body in [Body::Query(query(nonce, "it")), echo_question(nonce)] {
+            bench.hear_bytes(victim.source, Road::Unicast, &victim.bytes(body));
+        }
+    }
+    assert!(bench.said().len() <= 200);
+    for body in [Body::Query(query(5_000, "it")), echo_question(5_000)] {
+        bench.hear_bytes(other.source, Road::Unicast, &other.bytes(body));
+    }
+    assert_eq!(bench.said().len(), 2);
+}

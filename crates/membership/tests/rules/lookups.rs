@@ -420,3 +420,40 @@ fn the_names_in_an_answer_are_those_of_its_day() {
         assert_eq!(found(&bench.events()).len(), expected, "{day:?}");
     }
 }
+
+#[test]
+fn answers_that_holders_hold_back_do_not_stretch_the_time_for_answers() {
+    let others: Vec<Other> = (1..=40).map(Other::at).collect();
+    let mut bench = Bench::new();
+    for other in &others {
+        bench.meet(other);
+    }
+    let mut spreads = Vec::new();
+    for name in ["a", "b", "c", "d", "e"] {
+        bench
+            .machine
+            .find(bench.now, &[content(name)], SECOND, None)
+            .unwrap();
+        let asked = questions(&mut bench);
+        spreads.push(asked[0].spread);
+        bench.pass(Duration::from_millis(250));
+        bench.hear(&others[0], answer(asked[0].nonce, name));
+        bench.pass_echoing(2 * SECOND, &[]);
+    }
+    assert_eq!(spreads, [Duration::from_millis(20); 5]);
+}
+
+#[test]
+fn whoever_is_asked_alone_is_asked_first() {
+    let mut bench = Bench::new();
+    let peer = Other::at(1);
+    bench.machine.handle_static_peers(bench.now, &[peer.source]);
+    bench.meet(&peer);
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    let asked = bench.said();
+    assert_eq!(asked[0].to, Destination::One(peer.source));
+    assert!(asked.len() > 1);
+}
