@@ -192,7 +192,9 @@ impl Membership {
             return Err(DropReason::Stranger);
         }
         let datagram = decode(bytes, self.identity.group()).map_err(|error| drop_reason(&error))?;
-        if datagram.node == self.identity.node {
+        // A copied machine has the same key, and so the same id; but it is another run.
+        if datagram.node == self.identity.node && datagram.incarnation == self.identity.incarnation
+        {
             return Err(DropReason::Own);
         }
         let heard = self.heard(arrival, &datagram);

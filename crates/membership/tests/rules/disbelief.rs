@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zeroshare_membership::{Arrival, Destination, Event, Road};
 use zeroshare_wire::{
-    datagram::{Alive, Body, Day, Echo, FilterPart},
+    datagram::{Alive, Body, Day, Echo, FilterPart, SigningKey},
     pb::beacon::v1 as pb,
 };
 
@@ -233,7 +233,7 @@ fn questions_to_strangers_leave_room_for_questions_to_peers() {
     for number in 0..3_000_u16 {
         let [high, low] = number.to_be_bytes();
         let stranger = Other {
-            key: zeroshare_wire::datagram::SigningKey::from_seed(&[high ^ 0x5a; 32]),
+            key: SigningKey::from_seed(&[high ^ 0x5a; 32]),
             source: std::net::SocketAddr::from(([10, 0, 0, low], 1_000 + number)),
             ..Other::at(2)
         };
@@ -248,4 +248,25 @@ fn questions_to_strangers_leave_room_for_questions_to_peers() {
             .any(|said| said.to == Destination::One(peer.source)),
         "{asked:?}"
     );
+}
+
+#[test]
+fn a_copied_machine_with_the_same_key_is_a_peer_and_only_the_same_run_is_oneself() {
+    let mut bench = Bench::new();
+    let copy = Other {
+        key: SigningKey::from_seed(&[255; 32]),
+        ..Other::at(1)
+    };
+    assert_eq!(copy.node(), bench.machine.node_id());
+    bench.meet(&copy);
+    let peers = bench.machine.peers(bench.now);
+    assert_eq!(peers.len(), 1);
+    assert_eq!(peers[0].store_addresses, [copy.store()]);
+    assert_eq!(bench.drops("own"), 0);
+    let own = Other {
+        incarnation: 7,
+        ..copy
+    };
+    bench.hear(&own, alive());
+    assert_eq!(bench.drops("own"), 1);
 }
