@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use opentelemetry::{KeyValue, global, trace::TracerProvider as _};
+use opentelemetry::{Key, KeyValue, global, trace::TracerProvider as _};
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use tracing::{Level, Subscriber, dispatcher::SetGlobalDefaultError, warn};
@@ -24,12 +24,16 @@ use crate::{Env, settings::LogConfig};
 /// How long the last spans may take to the collector.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(3);
 
+/// The attribute that tells processes of one service apart.
+const INSTANCE: &str = "service.instance.id";
+
 /// What a process calls itself, how it logs, and where its traces go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TelemetrySettings {
     /// The service's name in traces: `zeroshare-store`.
     pub service: String,
-    /// Tells processes of one service apart; made up from host and process when empty.
+    /// Tells processes of one service apart unless `OTEL_RESOURCE_ATTRIBUTES` does; made up from host and process when
+    /// empty.
     pub instance: String,
     /// 0: changes of state, 1: also decisions, 2: also every datagram and chunk.
     pub verbosity: u8,
@@ -192,14 +196,27 @@ fn provider(
             endpoint: endpoint.to_owned(),
             source,
         })?;
-    let resource = Resource::builder()
-        .with_service_name(settings.service.clone())
-        .with_attribute(KeyValue::new("service.instance.id", instance(settings)))
-        .build();
+    let found = Resource::builder().build();
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
-        .with_resource(resource)
+        .with_resource(resource(settings, &found))
         .build())
+}
+
+/// What the environment says about this process, with a name for it where that has none.
+fn resource(settings: &TelemetrySettings, found: &Resource) -> Resource {
+    let attributes = found
+        .iter()
+        .map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+    let builder = Resource::builder_empty()
+        .with_attributes(attributes)
+        .with_service_name(settings.service.clone());
+    if found.get(&Key::from_static_str(INSTANCE)).is_some() {
+        return builder.build();
+    }
+    builder
+        .with_attribute(KeyValue::new(INSTANCE, instance(settings)))
+        .build()
 }
 
 fn instance(settings: &TelemetrySettings) -> String {

@@ -42,6 +42,31 @@ fn traced(endpoint: &str) -> TelemetrySettings {
     }
 }
 
+#[test]
+fn an_instance_that_the_environment_names_keeps_its_name() {
+    let named = |attributes: &[(&'static str, &'static str)]| {
+        let attributes = attributes
+            .iter()
+            .map(|(key, value)| KeyValue::new(*key, *value));
+        let found = Resource::builder_empty()
+            .with_attributes(attributes)
+            .build();
+        let resource = resource(&traced("unused"), &found);
+        let get = |key| {
+            resource
+                .get(&Key::from_static_str(key))
+                .map(|value| value.to_string())
+        };
+        assert_eq!(get("service.name").unwrap(), "zeroshare-test");
+        (get(INSTANCE).unwrap(), get("host.rack"))
+    };
+    assert_eq!(named(&[]), ("here".to_owned(), None));
+    assert_eq!(
+        named(&[(INSTANCE, "lab-7"), ("host.rack", "b")]),
+        ("lab-7".to_owned(), Some("b".to_owned()))
+    );
+}
+
 #[tokio::test]
 async fn a_call_is_the_child_of_its_caller_at_the_other_end() {
     let collector = Collector::start().await;
