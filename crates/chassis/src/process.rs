@@ -2,8 +2,9 @@
 
 use std::{error::Error, io, time::Duration};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     Lifetime,
@@ -36,12 +37,16 @@ pub fn run<E: Error>(
     settings: &TelemetrySettings,
     work: impl AsyncFnOnce(Lifetime) -> Result<(), E>,
 ) -> Result<(), ProcessError<E>> {
+    let raised = raise_open_files();
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(ProcessError::Start)?;
     let outcome = runtime.block_on(async {
         let telemetry = telemetry::start(settings).map_err(ProcessError::Telemetry)?;
+        if let Err(error) = raised {
+            warn!(%error, "cannot raise the limit of open files");
+        }
         let outcome = run_in_runtime(work).await;
         match &outcome {
             Ok(()) => info!("stopped"),
@@ -52,6 +57,21 @@ pub fn run<E: Error>(
     });
     runtime.shutdown_timeout(BLOCKING_GRACE);
     outcome
+}
+
+/// Lets this process open as many files as its supervisor allows: connections and staged files outgrow the usual 1024.
+///
+/// That number is kept low for programs that use `select`; none of ours does.
+pub fn raise_open_files() -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return Ok(());
+    }
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    Ok(setrlimit(Resource::Nofile, raised)?)
 }
 
 async fn run_in_runtime<E>(

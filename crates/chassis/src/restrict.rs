@@ -20,7 +20,7 @@ const COMPLETE: i32 = 3;
 /// What the kernel holds a thread to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restriction {
-    /// Every way of writing is forbidden outside the named directories.
+    /// Every way of writing that Landlock knows is forbidden outside the named directories; see [`restrict_thread`].
     Full {
         /// The version of Landlock in use.
         abi: i32,
@@ -54,6 +54,10 @@ pub enum RestrictError {
 ///
 /// Reading stays as it is. It cannot be taken back. Call it before a runtime is made on the thread, or its workers
 /// escape. Writes through files that are open already stay possible, and so does the network.
+///
+/// Landlock guards contents and names: writing, truncating, making, removing, renaming, linking. It does not cover what is
+/// written down about a file, so its mode, owner, times and extended attributes (`chmod`, `chown`, `utimes`, `setxattr`)
+/// can still be changed where this user may.
 pub fn restrict_thread(writable: &[PathBuf]) -> Result<Restriction, RestrictError> {
     let writing = AccessFs::from_write(NEWEST);
     let mut ruleset = Ruleset::default()

@@ -11,7 +11,7 @@ use std::{
     process::{Child, Command, ExitCode, ExitStatus, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use zeroshare_chassis::{Lifetime, process, telemetry::TelemetrySettings};
 
 const ROLE: &str = "ZEROSHARE_TEST_ROLE";
@@ -27,11 +27,24 @@ fn main() -> ExitCode {
             tracing::info!("ready");
             future::pending().await
         }),
+        Ok("opener") => {
+            let found = getrlimit(Resource::Nofile);
+            let low = Rlimit {
+                current: Some(256),
+                ..found
+            };
+            setrlimit(Resource::Nofile, low).unwrap();
+            be(async move |_| {
+                assert_eq!(getrlimit(Resource::Nofile).current, found.maximum);
+                Ok(())
+            })
+        }
         Ok("done") => be(async |_| Ok(())),
         _ => {
             the_first_signal_lets_a_process_end_by_itself();
             the_second_signal_ends_a_process_at_once();
             a_process_whose_work_is_done_ends();
+            a_process_may_open_as_many_files_as_it_is_allowed();
             ExitCode::SUCCESS
         }
     }
@@ -60,6 +73,10 @@ fn the_second_signal_ends_a_process_at_once() {
 
 fn a_process_whose_work_is_done_ends() {
     assert_eq!(Process::start("done").end().code(), Some(0));
+}
+
+fn a_process_may_open_as_many_files_as_it_is_allowed() {
+    assert_eq!(Process::start("opener").end().code(), Some(0));
 }
 
 fn be(work: impl AsyncFnOnce(Lifetime) -> Result<(), Infallible>) -> ExitCode {
