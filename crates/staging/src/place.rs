@@ -139,13 +139,15 @@ impl Place {
     }
 
     /// Makes or finds the staging directory, and takes it for this process alone.
-    pub(crate) fn lock(&self) -> Result<Locked, StageError> {
-        let io = |error: Errno| StageError::io(self.path(), error);
+    ///
+    /// Where another user's has the name, this user's gets one of its own.
+    pub(crate) fn lock(&mut self) -> Result<Locked, StageError> {
+        let mut is_usual_name = true;
         for _ in 0..LOCK_ATTEMPTS {
             let resumed = match rustix::fs::mkdirat(&self.parent, &self.name, Mode::RWXU) {
                 Ok(()) => false,
                 Err(Errno::EXIST) => true,
-                Err(error) => return Err(io(error)),
+                Err(error) => return Err(StageError::io(self.path(), error)),
             };
             match try_lock(&self.parent, &self.name) {
                 TryLock::Locked(dir) => {
@@ -153,12 +155,17 @@ impl Place {
                     return Ok(Locked { dir, resumed });
                 }
                 TryLock::Busy => return Err(StageError::AlreadyLocked { dir: self.path() }),
+                TryLock::Foreign if is_usual_name => {
+                    is_usual_name = false;
+                    self.name
+                        .push(format!("-u{}", rustix::process::geteuid().as_raw()));
+                }
                 TryLock::Foreign => return Err(StageError::Foreign { dir: self.path() }),
                 // Its name is ours, and a link or file there is nothing that we made.
                 TryLock::NoDirectory => beneath::remove(&self.parent, self.name.as_bytes())
                     .map_err(|error| StageError::io(self.path(), error))?,
                 TryLock::Vanished => {}
-                TryLock::Failed(error) => return Err(io(error)),
+                TryLock::Failed(error) => return Err(StageError::io(self.path(), error)),
             }
         }
         Err(StageError::AlreadyLocked { dir: self.path() })
@@ -195,6 +202,8 @@ pub(crate) fn try_lock(parent: &OwnedFd, name: &OsStr) -> TryLock {
     let dir = match rustix::fs::openat(parent, name, flags, Mode::empty()) {
         Ok(dir) => dir,
         Err(Errno::NOENT) => return TryLock::Vanished,
+        // Ours would open.
+        Err(Errno::ACCESS) => return TryLock::Foreign,
         Err(Errno::NOTDIR | Errno::LOOP) => return TryLock::NoDirectory,
         Err(error) => return TryLock::Failed(error),
     };

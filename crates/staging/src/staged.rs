@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use zeroshare_content::{BlobId, HashKind, Item, Layout, Manifest, Piece};
 use zeroshare_proof::Midstates;
@@ -17,6 +18,7 @@ use crate::place::{LockedDirectory, Place, PlaceKind};
 use crate::plan::Plan;
 use crate::process;
 use crate::slices::Slices;
+use crate::sweep::sweep_copies;
 use crate::{PutError, StageError, StageOptions, Step};
 
 /// How many locks share the items, so that two threads seldom wait for each other.
@@ -77,8 +79,11 @@ impl Staged {
         Self::begin_at(Place::of_copy(target, manifest)?, plan, options)
     }
 
-    fn begin_at(place: Place, plan: Plan, options: &StageOptions) -> Result<Self, StageError> {
+    fn begin_at(mut place: Place, plan: Plan, options: &StageOptions) -> Result<Self, StageError> {
         let locked_place = place.lock()?;
+        if place.kind == PlaceKind::Copy {
+            sweep_copies(&place.parent, &place.parent_path, SystemTime::now());
+        }
         let path = place.path();
         let owner = Owner {
             boot_id: process::boot_id(),

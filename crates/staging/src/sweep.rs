@@ -12,6 +12,9 @@ use crate::beneath;
 use crate::place::{COPY_PREFIX, JOURNAL_SUFFIX, STAGING_PREFIX, TryLock, open_parent, try_lock};
 use crate::quarantine::QUARANTINE_PREFIX;
 
+/// A copy that nobody went on with for so long is swept by the next one into the same directory.
+const MAX_COPY_AGE: Duration = Duration::from_hours(24);
+
 /// What a sweep did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -28,14 +31,33 @@ pub struct Swept {
 /// Never touches what somebody has locked, nor what is not ours: Zero Install has `tmp-…` names of its own.
 pub fn sweep(store: &Path, now: SystemTime, max_age: Duration) -> Result<Swept, StageError> {
     let parent = open_parent(store)?;
-    let names = beneath::names(&parent).map_err(|error| StageError::io(store, error))?;
+    let oldest_kept = now.checked_sub(max_age);
+    sweep_named(&parent, store, oldest_kept, |_| true).map_err(|error| StageError::io(store, error))
+}
+
+/// Removes what copies into this directory left long ago; no store's sweep comes here.
+pub(crate) fn sweep_copies(parent: &OwnedFd, path: &Path, now: SystemTime) {
+    let oldest_kept = now.checked_sub(MAX_COPY_AGE);
+    let is_copy = |name: &[u8]| name.starts_with(COPY_PREFIX);
+    if let Err(error) = sweep_named(parent, path, oldest_kept, is_copy) {
+        tracing::debug!(path = %path.display(), %error, "leftovers of copies cannot be swept");
+    }
+}
+
+fn sweep_named(
+    parent: &OwnedFd,
+    path: &Path,
+    oldest_kept: Option<SystemTime>,
+    is_wanted: impl Fn(&[u8]) -> bool,
+) -> io::Result<Swept> {
+    let names = beneath::names(parent)?;
     let mut swept = Swept::default();
-    for name in names {
+    for name in names.into_iter().filter(|name| is_wanted(name)) {
         let Some(kind) = kind_of(&name) else {
             continue;
         };
-        let path = store.join(OsStr::from_bytes(&name));
-        match sweep_one(&parent, &name, kind, now.checked_sub(max_age)) {
+        let path = path.join(OsStr::from_bytes(&name));
+        match sweep_one(parent, &name, kind, oldest_kept) {
             Ok(Outcome::Removed) => swept.removed.push(path),
             Ok(Outcome::Locked) => swept.locked += 1,
             Ok(Outcome::Kept) => {}

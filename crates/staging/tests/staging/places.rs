@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 use zeroshare_staging::{CommitError, Durability, StageError, StageOptions, Staged, free_bytes};
@@ -185,4 +185,28 @@ fn times_back_to_1901_and_after_2038_are_kept_where_they_can_be() {
         .entry("late", "x", false, 4_294_967_296)
         .build();
     tree.assert_stored(&tree.slow_commit(store.path()).path);
+}
+
+/// Only root can make a directory that is another user's.
+fn give_to_another_user(path: &Path) -> bool {
+    let us = fs::metadata(path).unwrap().uid();
+    us == 0 && chown(path, Some(us + 1), None).is_ok()
+}
+
+#[test]
+fn two_users_of_one_store_stage_the_same_tree_side_by_side() {
+    let (store, tree) = (Store::new(), sample());
+    let theirs = store.begin(&tree).dir().to_owned();
+    if !give_to_another_user(&theirs) {
+        return;
+    }
+    let ours = store.begin(&tree);
+    let name = format!("{}-u0", theirs.file_name().unwrap().display());
+    assert_eq!(ours.name(), name.as_str());
+    tree.put_missing(&ours);
+    drop(ours);
+    let ours = store.begin(&tree);
+    assert!(ours.is_complete(), "it is found again");
+    tree.assert_stored(&ours.commit(Durability::Unsynced).unwrap().path);
+    assert!(theirs.exists());
 }

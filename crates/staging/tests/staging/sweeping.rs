@@ -125,3 +125,32 @@ fn leftovers_of_copies_are_swept_where_they_lie() {
     );
     assert!(room.names().is_empty());
 }
+
+#[test]
+fn a_copy_sweeps_what_other_copies_into_the_same_directory_left_long_ago() {
+    let (room, tree) = (Store::new(), sample());
+    let begin = |name: &str| {
+        let target = room.path().join(name);
+        Staged::begin_copy(&target, &tree.manifest, &StageOptions::default()).unwrap()
+    };
+    let leave = |name: &str, modified: SystemTime| {
+        let dir = begin(name).dir().to_owned();
+        let journal = dir.with_added_extension("state");
+        for path in [&dir, &journal].into_iter().filter(|path| path.exists()) {
+            let file = fs::File::open(path).unwrap();
+            file.set_modified(modified).unwrap();
+        }
+        dir
+    };
+    let fresh = leave("fresh", SystemTime::now());
+    let old = leave("old", SystemTime::UNIX_EPOCH);
+    let store_like = room.path().join("tmp-zeroshare-sha256new_X");
+    fs::create_dir(&store_like).unwrap();
+    fs::File::open(&store_like)
+        .unwrap()
+        .set_modified(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let staged = begin("next");
+    assert!(!old.exists());
+    assert!(fresh.exists() && store_like.exists() && staged.dir().exists());
+}
