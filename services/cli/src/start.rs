@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use tokio::runtime;
+use zeroshare_chassis::process;
 use zeroshare_chassis::settings::LogConfig;
 use zeroshare_chassis::shutdown::Signals;
 use zeroshare_chassis::telemetry::{self, TelemetrySettings};
@@ -59,6 +60,7 @@ fn run(parsed: CommandLine, session: &Session) -> Result<Exit, Failure> {
     let general = parsed.general.clone();
     let command = asked(parsed)?;
     let telemetry = telemetry_settings(&command, &general.log, session)?;
+    let raised = process::raise_open_files();
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -66,6 +68,9 @@ fn run(parsed: CommandLine, session: &Session) -> Result<Exit, Failure> {
     let result = runtime.block_on(async {
         let telemetry = telemetry::start(&telemetry)
             .map_err(|error| settings::refused(crate::failure::chain(&error)))?;
+        if let Err(error) = raised {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+        }
         let result = Box::pin(until_stopped(command, session)).await;
         telemetry.shutdown().await;
         result
