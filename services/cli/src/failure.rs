@@ -13,7 +13,7 @@ pub struct Failure {
     /// How the process ends.
     pub exit: Exit,
     /// One word for programs: a reason of our services, or `USAGE`, `CONFIGURATION`, `FAILED`, `INTERRUPTED`,
-    /// `NODE_RUNS`, `NO_NODE`, `UNREACHABLE`.
+    /// `NODE_RUNS`, `NO_NODE`, `FOREIGN_NODE`, `UNREACHABLE`.
     pub reason: String,
     /// What happened, in words.
     pub message: String,

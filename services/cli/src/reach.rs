@@ -6,7 +6,7 @@ mod places;
 use std::path::Path;
 
 use zeroshare_api::clients;
-use zeroshare_api::connect::{LocalEndpoint, TracedChannel, local_channel};
+use zeroshare_api::connect::{LocalEndpoint, TracedChannel, trusting_channel};
 use zeroshare_api::rpc::discovery::v1::discovery_service_client::DiscoveryServiceClient;
 use zeroshare_api::rpc::fetcher::v1::fetcher_service_client::FetcherServiceClient;
 use zeroshare_api::rpc::store::v1::local_store_service_client::LocalStoreServiceClient;
@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::session::Session;
 use crate::settings::Resolved;
 use own::OwnServices;
+use places::Trusted;
 
 /// The services of a node, by the names of their sockets.
 pub const SERVICES: [&str; 3] = ["discovery", "store", "fetcher"];
@@ -90,6 +91,7 @@ impl Needs {
 #[derive(Debug)]
 pub struct Services {
     places: Places,
+    trusted: Trusted,
     own: Option<OwnServices>,
 }
 
@@ -99,10 +101,15 @@ impl Services {
         let user = rustix::process::geteuid().as_raw();
         let usual = Places::find(&session.env);
         for places in places::candidates(&settings.common.places, &usual) {
-            match places::owner(&places) {
+            let trusted = Trusted::of(&places, user);
+            match places::owner(&places, &trusted)? {
                 Some(owner) if needs.of == Of::Anybody || owner == user => {
                     tracing::debug!(places = %places.runtime_dir.display(), "a node runs");
-                    return Ok(Self { places, own: None });
+                    return Ok(Self {
+                        places,
+                        trusted,
+                        own: None,
+                    });
                 }
                 Some(_) | None => {}
             }
@@ -111,8 +118,10 @@ impl Services {
             return Err(no_node(&settings.common.places.runtime_dir));
         }
         let own = OwnServices::start(session, needs)?;
+        let places = own.places().clone();
         Ok(Self {
-            places: own.places().clone(),
+            trusted: Trusted::of(&places, user),
+            places,
             own: Some(own),
         })
     }
@@ -127,24 +136,25 @@ impl Services {
         &self.places
     }
 
-    /// Where a service listens.
-    pub fn endpoint(&self, service: &str) -> LocalEndpoint {
-        LocalEndpoint::Unix(self.places.socket(service))
+    /// A channel to a service, which says nothing to anybody who is not trusted there.
+    pub fn channel(&self, service: &str) -> TracedChannel {
+        let endpoint = LocalEndpoint::Unix(self.places.socket(service));
+        trusting_channel(&endpoint, self.trusted.users())
     }
 
     /// A client of discovery.
     pub fn discovery(&self) -> DiscoveryClient {
-        clients::discovery(local_channel(&self.endpoint("discovery")))
+        clients::discovery(self.channel("discovery"))
     }
 
     /// A client of the store.
     pub fn store(&self) -> StoreClient {
-        clients::local_store(local_channel(&self.endpoint("store")))
+        clients::local_store(self.channel("store"))
     }
 
     /// A client of the fetcher.
     pub fn fetcher(&self) -> FetcherClient {
-        clients::fetcher(local_channel(&self.endpoint("fetcher")))
+        clients::fetcher(self.channel("fetcher"))
     }
 }
 

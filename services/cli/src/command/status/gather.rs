@@ -1,7 +1,7 @@
 //! Asks each service how it is.
 
 use zeroshare_api::deadline;
-use zeroshare_api::health::{Health, check_health};
+use zeroshare_api::health::{Health, check_health_over};
 use zeroshare_chassis::lock;
 use zeroshare_chassis::places::Owner;
 use zeroshare_wire::pb::discovery::v1::{DescribeNetworkRequest, DescribeNetworkResponse};
@@ -25,7 +25,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(3);
 pub(super) async fn gather(services: &Services) -> StatusReport {
     let mut parts = Vec::new();
     for name in SERVICES {
-        let health = match check_health(&services.endpoint(name), "").await {
+        let health = match check_health_over(services.channel(name), "").await {
             Ok(Health::Serving) => SERVING,
             Ok(Health::NotServing | Health::Unknown) => "not serving",
             Err(_) => "no answer",
