@@ -29,7 +29,9 @@ pub fn of_reason<'a>(
     let mut words = explain(what, reason, fact);
     // What the service says knows more: which peer, which file, how many bytes. Of nobody there is no more to know.
     let says_more = !message.is_empty() && reason != ErrorReason::NoProviders;
-    if says_more && !words.contains(message) {
+    if says_more && says_it_all(reason) && message.contains(what) {
+        message.clone_into(&mut words);
+    } else if says_more && !words.contains(message) {
         words = format!("{words} ({message})");
     }
     let exit = if reason == ErrorReason::NoProviders {
@@ -43,6 +45,14 @@ pub fn of_reason<'a>(
         advice: advice(reason).map(str::to_owned),
         ..Failure::new(exit, name(reason), words)
     }
+}
+
+/// Whether what the service says of it is a sentence with all that is known, so that ours would only repeat it.
+fn says_it_all(reason: ErrorReason) -> bool {
+    matches!(
+        reason,
+        ErrorReason::ManifestRefused | ErrorReason::ProvidersExhausted
+    )
 }
 
 /// The reason's name as it travels in errors.
@@ -223,6 +233,22 @@ mod tests {
             );
             assert_ne!(failure.exit, Exit::Done);
         }
+    }
+
+    #[test]
+    fn what_the_service_said_of_it_is_not_said_twice() {
+        let refused = "the manifest of x is refused: line 1 of the manifest: odd";
+        let failure = of_reason("x", ErrorReason::ManifestRefused, refused, &nothing);
+        assert_eq!(failure.message, refused);
+    }
+
+    #[test]
+    fn who_did_what_is_on_the_first_line() {
+        let said = "none of 1 peer(s) gave all of x (10.77.0.3:38339 sent wrong bytes)";
+        let failure = of_reason("x", ErrorReason::ProvidersExhausted, said, &nothing);
+        assert_eq!(failure.message, said);
+        let failure = of_reason("x", ErrorReason::ProvidersExhausted, "y hung up", &nothing);
+        assert!(failure.message.ends_with("(y hung up)"));
     }
 
     #[test]
