@@ -57,6 +57,8 @@ pub enum DropReason {
     Mismatch,
     /// It sent wrong slices of a file that another provider sent right.
     WrongSlices,
+    /// It sent several wrong entries, each right when it was asked to check it.
+    OftenWrong,
     /// It sent a wrong entry, and again after it was asked to check it.
     WrongTwice,
 }
@@ -73,6 +75,7 @@ impl fmt::Display for DropReason {
             Self::Corrupt => "found its own disk at fault",
             Self::Mismatch => "sent a file that does not match",
             Self::WrongSlices => "sent wrong slices of a file",
+            Self::OftenWrong => "sent wrong bytes too often",
             Self::WrongTwice => "sent wrong bytes, and again when asked to check them",
         })
     }
@@ -83,7 +86,12 @@ impl DropReason {
     pub fn is_wrong_bytes(self) -> bool {
         matches!(
             self,
-            Self::Violation | Self::Corrupt | Self::Mismatch | Self::WrongSlices | Self::WrongTwice
+            Self::Violation
+                | Self::Corrupt
+                | Self::Mismatch
+                | Self::WrongSlices
+                | Self::OftenWrong
+                | Self::WrongTwice
         )
     }
 }

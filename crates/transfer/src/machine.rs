@@ -124,11 +124,14 @@ impl Transfer {
         self.expected = count;
     }
 
-    /// Takes in that a provider holds more than it did.
-    pub fn handle_holding(&mut self, provider: ProviderId, holding: Holding) {
-        if let Some(provider) = self.providers.get_mut(provider.index()) {
-            provider.claim.add(holding);
-        }
+    /// Takes in that a provider holds more than it did, and says whether it can help only now.
+    pub fn handle_holding(&mut self, provider: ProviderId, holding: Holding) -> bool {
+        let could_help = self.could_help(provider);
+        let Some(state) = self.providers.get_mut(provider.index()) else {
+            return false;
+        };
+        state.claim.add(holding);
+        !state.is_dropped() && !could_help && self.could_help(provider)
     }
 
     /// Takes in that a provider taken for complete holds only what it announces.

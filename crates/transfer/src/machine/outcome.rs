@@ -188,8 +188,14 @@ impl Transfer {
     fn suspect(&mut self, provider: ProviderId, unit: UnitId, is_recheck: bool) {
         let state = &mut self.providers[provider.index()];
         state.wrongs += 1;
-        if is_recheck || state.wrongs >= self.settings.wrongs {
-            self.drop_provider(provider, DropReason::WrongTwice);
+        let is_often = state.wrongs >= self.settings.wrongs;
+        if is_recheck || is_often {
+            let reason = if is_recheck {
+                DropReason::WrongTwice
+            } else {
+                DropReason::OftenWrong
+            };
+            self.drop_provider(provider, reason);
             return;
         }
         state.recheck = Some(unit);

@@ -168,6 +168,52 @@ fn a_wrong_entry_is_asked_for_again_with_a_recheck_and_insisting_drops() {
 }
 
 #[test]
+fn whoever_is_often_wrong_and_right_when_asked_again_does_not_count_as_insisting() {
+    let now = start();
+    let mut transfer = Transfer::new(runs(300), Settings::default());
+    let provider = transfer.add_provider(Holding::Complete);
+    let mut dropped = None;
+    for _ in 0..Settings::default().wrongs {
+        let call = transfer.poll_call(now).unwrap();
+        let wrong = UnitOutcome::Wrong {
+            proven_items: 0,
+            proven_bytes: 0,
+        };
+        transfer.handle_unit(call.id, call.units[0], wrong);
+        transfer.handle_call_end(now, call.id, CallEnd::Wrong);
+        while let Some(event) = transfer.poll_event() {
+            if let Event::Dropped { reason, .. } = event {
+                dropped = Some(reason);
+            }
+        }
+        let Some(again) = transfer.poll_call(now) else {
+            break;
+        };
+        assert!(again.recheck);
+        transfer.handle_unit(again.id, again.units[0], UnitOutcome::Proven);
+        transfer.handle_call_end(now, again.id, CallEnd::Finished);
+    }
+    assert_eq!(dropped, Some(DropReason::OftenWrong));
+    assert_eq!(transfer.live_providers(), 0, "{provider:?}");
+}
+
+#[test]
+fn only_a_piece_that_is_still_missing_is_news() {
+    let now = start();
+    let mut transfer = Transfer::new(runs(10), Settings::default());
+    let partial = transfer.add_provider(Holding::Partial(vec![3..5]));
+    let call = transfer.poll_call(now).unwrap();
+    for unit in &call.units {
+        transfer.handle_unit(call.id, *unit, UnitOutcome::Proven);
+    }
+    transfer.handle_call_end(now, call.id, CallEnd::Finished);
+    assert!(!transfer.handle_holding(partial, Holding::Partial(vec![3..5])));
+    assert!(!transfer.handle_holding(partial, Holding::Partial(vec![20..30])));
+    assert!(transfer.handle_holding(partial, Holding::Partial(vec![4..6])));
+    assert!(!transfer.handle_holding(partial, Holding::Partial(vec![4..6])));
+}
+
+#[test]
 fn the_sender_of_a_wrong_slice_is_named_once_another_one_gave_the_file_right() {
     let now = start();
     let mut transfer = Transfer::new(slices(8), Settings::default());

@@ -2,6 +2,7 @@
 
 mod results;
 mod roster;
+mod starving;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use super::view::Rate;
 use crate::peers::{Candidate, Peer};
 use crate::registry::Entry;
 use crate::shared::Shared;
+use starving::Starving;
 
 /// Reports that wait for the driver; readers wait when there are more.
 const REPORTS: usize = 256;
@@ -79,7 +81,7 @@ pub(crate) struct Driver {
     second_chance: BTreeSet<SocketAddr>,
     connecting: usize,
     rounds: u32,
-    starving_since: Option<Instant>,
+    starving: Starving,
     tally: Tally,
     offer: Option<Offer>,
     last_fault: Option<String>,
@@ -125,6 +127,7 @@ impl Driver {
             pace: shared.config.patience.pace,
             reports: reports_in,
         };
+        let starving = Starving::new(shared.config.patience.starved);
         let machine = Transfer::new(missing(&staged), shared.config.transfer.clone());
         let mut driver = Self {
             shared,
@@ -143,7 +146,7 @@ impl Driver {
             second_chance: BTreeSet::new(),
             connecting: 0,
             rounds: 0,
-            starving_since: None,
+            starving,
             tally,
             offer,
             last_fault: None,
@@ -233,9 +236,9 @@ impl Driver {
             return Ok(None);
         }
         // Partial providers may get what nobody has yet.
-        let since = *self.starving_since.get_or_insert_with(Instant::now);
-        let end = since + self.shared.config.patience.starved;
-        if self.machine.live_providers() > 0 && Instant::now() < end {
+        if self.machine.live_providers() > 0
+            && let Some(end) = self.starving.wait(Instant::now())
+        {
             return Ok(Some(end));
         }
         let last = self.last_fault.take();

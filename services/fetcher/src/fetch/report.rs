@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{Instrument as _, debug, warn};
 use zeroshare_api::deadline;
-use zeroshare_content::TreeId;
+use zeroshare_content::{Family, TreeId};
 use zeroshare_transfer::DropReason;
 use zeroshare_wire::convert::store_address;
 use zeroshare_wire::pb::discovery::v1::{ProviderFault, ReportProviderRequest};
@@ -26,17 +26,22 @@ pub(crate) enum Deed {
 
 /// What a provider is dropped for, as discovery counts it.
 ///
-/// Only insisting on wrong bytes convicts: a wrong slice or file may be a bad disk, there or here.
-pub(crate) fn fault_of(reason: DropReason) -> Option<ProviderFault> {
+/// Only insisting on wrong bytes convicts: a wrong slice or file may be a bad disk, there or here. And only where nobody can
+/// make two contents of one hash, of which an honest provider holds the other one.
+pub(crate) fn fault_of(reason: DropReason, family: Family) -> Option<ProviderFault> {
     match reason {
         DropReason::Unreachable | DropReason::TooSlow => Some(ProviderFault::Unreachable),
         DropReason::NotHolding | DropReason::Refused | DropReason::Mismatch => {
             Some(ProviderFault::NotHolding)
         }
-        DropReason::Corrupt | DropReason::WrongSlices | DropReason::Violation => {
-            Some(ProviderFault::Corrupt)
-        }
-        DropReason::WrongTwice => Some(ProviderFault::Convicted),
+        DropReason::Corrupt
+        | DropReason::WrongSlices
+        | DropReason::OftenWrong
+        | DropReason::Violation => Some(ProviderFault::Corrupt),
+        DropReason::WrongTwice => match family {
+            Family::Sha256 => Some(ProviderFault::Convicted),
+            Family::Sha1New | Family::Sha1 => Some(ProviderFault::Corrupt),
+        },
         // Whoever is busy does its share elsewhere.
         DropReason::TooBusy => None,
     }
@@ -109,6 +114,15 @@ pub(crate) fn report(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_insisting_on_what_nobody_can_forge_convicts() {
+        let fault = |reason, family| fault_of(reason, family).unwrap();
+        let (twice, often) = (DropReason::WrongTwice, DropReason::OftenWrong);
+        assert_eq!(fault(twice, Family::Sha256), ProviderFault::Convicted);
+        assert_eq!(fault(twice, Family::Sha1New), ProviderFault::Corrupt);
+        assert_eq!(fault(often, Family::Sha256), ProviderFault::Corrupt);
+    }
 
     #[test]
     fn after_two_convicts_in_an_hour_we_suspect_ourselves() {

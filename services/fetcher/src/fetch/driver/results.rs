@@ -31,9 +31,10 @@ impl Driver {
                 }
             }
             Report::Holding { provider, ranges } => {
-                self.starving_since = None;
-                self.machine
-                    .handle_holding(provider, Holding::Partial(ranges));
+                let holding = Holding::Partial(ranges);
+                if self.machine.handle_holding(provider, holding) {
+                    self.starving.handle_news(Instant::now());
+                }
             }
             Report::Fatal(failure) => return Err(failure),
         }
@@ -53,8 +54,13 @@ impl Driver {
                 offer.add(unit.piece);
             }
         }
-        if !matches!(outcome, UnitOutcome::Wrong { .. }) {
-            self.rounds = 0;
+        match outcome {
+            UnitOutcome::Proven => {
+                self.rounds = 0;
+                self.starving.handle_progress();
+            }
+            UnitOutcome::Written { .. } | UnitOutcome::Part { .. } => self.rounds = 0,
+            UnitOutcome::Wrong { .. } => {}
         }
         self.machine.handle_unit(call, unit, outcome);
     }
@@ -84,6 +90,7 @@ impl Driver {
         };
         if matches {
             self.tally.file_proven();
+            self.starving.handle_progress();
             self.offer_file(item);
         } else {
             warn!(

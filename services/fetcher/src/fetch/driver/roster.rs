@@ -71,7 +71,7 @@ impl Driver {
                 }
             }
         }
-        if let Some(fault) = fault_of(reason) {
+        if let Some(fault) = fault_of(reason, self.tree.family()) {
             let peer_id = &peer.candidate.peer_id;
             report(
                 &self.shared,
