@@ -20,7 +20,7 @@ pub(crate) enum FetchFailure {
         waited: Duration,
         last: Option<String>,
     },
-    #[error("none of {tried} peer(s) gave all of {id}{}", remark(last.as_ref()))]
+    #[error("{} {id}{}", tries(*tried), remark(last.as_ref()))]
     ProvidersExhausted {
         id: TreeId,
         tried: usize,
@@ -200,6 +200,13 @@ impl From<TargetError> for FetchFailure {
         Self::Disk {
             why: error.to_string(),
         }
+    }
+}
+
+fn tries(count: usize) -> String {
+    match count {
+        0 => "no peer could be asked for".to_owned(),
+        _ => format!("none of {count} peer(s) gave all of"),
     }
 }
 

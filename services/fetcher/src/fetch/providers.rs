@@ -110,6 +110,7 @@ pub(crate) async fn hunt(
         tried: 0,
         rounds: 0,
         had_it: false,
+        is_unsure: false,
         last: None,
         hedge: Instant::now(),
     };
@@ -134,6 +135,8 @@ struct Hunter {
     rounds: u32,
     /// Whether anybody seemed to have it, and gave no manifest all the same.
     had_it: bool,
+    /// Whether somebody may have it who could not be asked.
+    is_unsure: bool,
     last: Option<String>,
     /// When another one is asked although one is still at it.
     hedge: Instant,
@@ -150,7 +153,10 @@ impl Hunter {
             tokio::select! {
                 found = self.locator.next() => match found {
                     Some(Found::Candidate(candidate)) => self.consider(candidate),
-                    Some(Found::RoundOver(fault)) => self.last = fault.or(self.last.take()),
+                    Some(Found::RoundOver(fault)) => {
+                        self.is_unsure |= fault.is_some();
+                        self.last = fault.or(self.last.take());
+                    }
                     None => return Err(FetchFailure::Stopping),
                 },
                 result = self.results.recv() => {
@@ -204,6 +210,7 @@ impl Hunter {
     fn handle_refusal(&mut self, refusal: Refusal) {
         let (candidate, fault, why) = match refusal {
             Refusal::Unreachable { candidate, why } => {
+                self.is_unsure = true;
                 self.passing.extend(&candidate.addresses);
                 (candidate, Some(ProviderFault::Unreachable), why)
             }
@@ -228,6 +235,7 @@ impl Hunter {
 
     fn judge(&mut self, candidate: &Candidate, end: CallEnd) -> Option<ProviderFault> {
         self.had_it |= !matches!(end, CallEnd::NotHeld { .. } | CallEnd::Refused);
+        self.is_unsure |= end == CallEnd::Refused;
         match end {
             CallEnd::Violation | CallEnd::Wrong => {
                 warn!(
@@ -253,14 +261,14 @@ impl Hunter {
     fn give_up_or_search_again(&mut self) -> Result<(), FetchFailure> {
         let id = self.wish.ids[0];
         let last = self.last.take();
-        if !self.had_it {
+        if !self.had_it && !self.is_unsure {
             return Err(FetchFailure::NoProviders {
                 id,
                 waited: self.patience,
                 last,
             });
         }
-        if self.rounds >= MAX_ROUNDS || self.passing.is_empty() {
+        if !self.had_it || self.rounds >= MAX_ROUNDS || self.passing.is_empty() {
             return Err(FetchFailure::ProvidersExhausted {
                 id,
                 tried: self.tried,

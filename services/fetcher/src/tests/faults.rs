@@ -136,7 +136,7 @@ async fn a_host_that_is_not_there_is_named() {
     peer.kill();
     let id: TreeId = TestTree::small().tree_id(ALGORITHM);
     let fetch = machine.fetch_from(&id, &[&peer]).await;
-    assert_failed(&machine, &fetch, &[ErrorReason::NoProviders]);
+    assert_failed(&machine, &fetch, &[ErrorReason::ProvidersExhausted]);
     assert!(
         fetch.failure_message.contains(&address.to_string()),
         "{}",
