@@ -7,23 +7,28 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use zeroshare_chassis::settings::StaticPeer;
 use zeroshare_content::TreeId;
 use zeroshare_wire::convert::from_system_time;
 use zeroshare_wire::pb::fetcher::v1::Fetch;
 
 use crate::fetch::{FetchFailure, Progress, Stage, View};
-use crate::request::Order;
+use crate::request::{Caller, Order};
 
 /// Fetches that are known at once, as `ListFetches` promises.
 const MAX_FETCHES: usize = 1000;
+
+/// Callers of one fetch.
+const MAX_CLIENTS: usize = 256;
 
 /// One fetch, named by what it fetches and where to.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) ids: Vec<TreeId>,
     pub(crate) into: Option<PathBuf>,
+    terms: Terms,
     start_time: SystemTime,
-    clients: Mutex<BTreeSet<String>>,
+    clients: Mutex<BTreeSet<(Caller, String)>>,
     /// Asks the fetch to stop.
     pub(crate) cancel: CancellationToken,
     view: watch::Sender<View>,
@@ -42,10 +47,26 @@ struct Fetches {
     next: u64,
 }
 
+/// What callers have to agree on to share a fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Terms {
+    /// The directory that is written to; `None` if there is none.
+    place: Option<PathBuf>,
+    from: BTreeSet<StaticPeer>,
+    replace: bool,
+    max_bytes: Option<u64>,
+}
+
 /// Why a fetch was not started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_FETCHES} fetches are running already")]
-pub(crate) struct TooManyFetches;
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("{MAX_FETCHES} fetches are running already")]
+    TooManyFetches,
+    #[error("{MAX_CLIENTS} callers wait for this fetch already")]
+    TooManyClients,
+    #[error("{id} is being fetched {what}; wait for that fetch, or cancel it")]
+    Other { id: TreeId, what: &'static str },
+}
 
 /// What became of a wish to fetch.
 #[derive(Debug)]
@@ -55,20 +76,24 @@ pub(crate) enum Started {
 }
 
 impl Registry {
-    /// Joins the running fetch of the same name, or makes a new one.
+    /// Joins the running fetch of the same name, or makes a new one that writes to `place`.
     pub(crate) fn start(
         &self,
+        caller: Caller,
         order: &Order,
+        place: Option<PathBuf>,
         remember: Duration,
-    ) -> Result<Started, TooManyFetches> {
+    ) -> Result<Started, StartError> {
+        let terms = Terms::new(order, place);
         let mut fetches = lock(&self.fetches);
         fetches.forget(remember);
-        let running = fetches.find(&order.ids, order.into.as_deref());
-        if let Some(running) = running.filter(|entry| entry.join(&order.client)) {
+        if let Some(running) = fetches.find(&order.ids, order.into.as_deref())
+            && running.join(caller, &order.client, &terms)?
+        {
             return Ok(Started::Joined(running));
         }
         fetches.make_room()?;
-        let entry = Arc::new(Entry::new(order));
+        let entry = Arc::new(Entry::new(caller, order, terms));
         let number = fetches.next;
         fetches.next += 1;
         fetches.by_number.insert(number, entry.clone());
@@ -110,7 +135,7 @@ impl Fetches {
         });
     }
 
-    fn make_room(&mut self) -> Result<(), TooManyFetches> {
+    fn make_room(&mut self) -> Result<(), StartError> {
         if self.by_number.len() < MAX_FETCHES {
             return Ok(());
         }
@@ -118,14 +143,40 @@ impl Fetches {
             .by_number
             .iter()
             .find(|(_, entry)| entry.end().is_some());
-        let number = *ended.ok_or(TooManyFetches)?.0;
+        let number = *ended.ok_or(StartError::TooManyFetches)?.0;
         self.by_number.remove(&number);
         Ok(())
     }
 }
 
+impl Terms {
+    fn new(order: &Order, place: Option<PathBuf>) -> Self {
+        Self {
+            place,
+            from: order.from.iter().cloned().collect(),
+            replace: order.replace,
+            max_bytes: order.max_bytes,
+        }
+    }
+
+    /// Says in what a running fetch with these terms is not what another caller wants.
+    fn differ_from(&self, wanted: &Self) -> Option<&'static str> {
+        if self.place != wanted.place {
+            Some("into another store")
+        } else if self.from != wanted.from {
+            Some("from other hosts")
+        } else if wanted.replace && !self.replace {
+            Some("without replacing what is there")
+        } else if self.max_bytes != wanted.max_bytes {
+            Some("with another limit of its size")
+        } else {
+            None
+        }
+    }
+}
+
 impl Entry {
-    fn new(order: &Order) -> Self {
+    fn new(caller: Caller, order: &Order, terms: Terms) -> Self {
         let (view, _) = watch::channel(View {
             id: order.ids[0],
             stage: Stage::Locating,
@@ -135,8 +186,9 @@ impl Entry {
         Self {
             ids: order.ids.clone(),
             into: order.into.clone(),
+            terms,
             start_time: SystemTime::now(),
-            clients: Mutex::new(BTreeSet::from([order.client.clone()])),
+            clients: Mutex::new(BTreeSet::from([(caller, order.client.clone())])),
             cancel: CancellationToken::new(),
             view,
             end: Mutex::new(None),
@@ -144,23 +196,32 @@ impl Entry {
     }
 
     /// Takes note of a further caller, unless it is too late for that.
-    fn join(&self, client: &str) -> bool {
+    fn join(&self, caller: Caller, client: &str, terms: &Terms) -> Result<bool, StartError> {
         let mut clients = lock(&self.clients);
         if self.cancel.is_cancelled() || self.view.borrow().stage.is_over() {
-            return false;
+            return Ok(false);
         }
-        clients.insert(client.to_owned());
-        true
+        if let Some(what) = self.terms.differ_from(terms) {
+            let id = self.ids[0];
+            return Err(StartError::Other { id, what });
+        }
+        let client = (caller, client.to_owned());
+        if clients.len() >= MAX_CLIENTS && !clients.contains(&client) {
+            return Err(StartError::TooManyClients);
+        }
+        clients.insert(client);
+        Ok(true)
     }
 
-    /// Drops the interest of a caller, or of all when it has no name; the last one stops the fetch.
-    pub(crate) fn leave(&self, client: &str) {
+    /// Drops the interest of a client, or of all when it has no name; the last one stops the fetch.
+    ///
+    /// Whoever does not run this machine or service speaks for its own clients only.
+    pub(crate) fn leave(&self, caller: Caller, client: &str) {
         let mut clients = lock(&self.clients);
-        if client.is_empty() {
-            clients.clear();
-        } else {
-            clients.remove(client);
-        }
+        let is_meant = |(of, name): &(Caller, String)| {
+            (caller.is_master() || *of == caller) && (client.is_empty() || name == client)
+        };
+        clients.retain(|entry| !is_meant(entry));
         if clients.is_empty() {
             self.cancel.cancel();
         }
@@ -229,4 +290,113 @@ impl Entry {
 /// Locks what no panic can leave half changed.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroshare_content::Family;
+
+    use super::*;
+
+    const REMEMBER: Duration = Duration::from_hours(1);
+
+    #[test]
+    fn whoever_wants_the_same_joins_and_whoever_does_not_is_told_why() {
+        let registry = Registry::default();
+        let start = |order: &Order, place: &str| {
+            registry.start(Caller::Same, order, Some(place.into()), REMEMBER)
+        };
+        let wish = order("one");
+        assert!(matches!(start(&wish, "/a"), Ok(Started::New(_))));
+        assert!(matches!(start(&wish, "/a"), Ok(Started::Joined(_))));
+        let from = vec!["host".parse().unwrap()];
+        let others = [
+            (order("two"), "/b"),
+            (
+                Order {
+                    from,
+                    ..order("two")
+                },
+                "/a",
+            ),
+            (
+                Order {
+                    replace: true,
+                    ..order("two")
+                },
+                "/a",
+            ),
+            (
+                Order {
+                    max_bytes: Some(1),
+                    ..order("two")
+                },
+                "/a",
+            ),
+        ];
+        for (wish, place) in others {
+            let error = start(&wish, place).unwrap_err();
+            assert!(matches!(error, StartError::Other { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn others_leave_for_themselves_alone() {
+        let registry = Registry::default();
+        let start = |caller, client| registry.start(caller, &order(client), None, REMEMBER);
+        let (mine, theirs) = (Caller::User(1000), Caller::User(1001));
+        let Ok(Started::New(entry)) = start(mine, "get") else {
+            panic!("it is the first");
+        };
+        entry.leave(theirs, "get");
+        entry.leave(theirs, "");
+        entry.leave(Caller::Unknown, "");
+        assert!(!entry.cancel.is_cancelled());
+        start(theirs, "get").unwrap();
+        entry.leave(mine, "get");
+        assert!(!entry.cancel.is_cancelled());
+        entry.leave(theirs, "");
+        assert!(entry.cancel.is_cancelled());
+    }
+
+    #[test]
+    fn root_and_the_service_itself_may_cancel_for_all() {
+        for master in [Caller::Same, Caller::User(0)] {
+            let registry = Registry::default();
+            let started = registry.start(Caller::User(1000), &order("get"), None, REMEMBER);
+            let Ok(Started::New(entry)) = started else {
+                panic!("it is the first");
+            };
+            entry.leave(master, "");
+            assert!(entry.cancel.is_cancelled());
+        }
+    }
+
+    #[test]
+    fn a_fetch_has_only_so_many_clients() {
+        let registry = Registry::default();
+        let start = |client: usize| {
+            let order = order(&client.to_string());
+            registry.start(Caller::Same, &order, None, REMEMBER)
+        };
+        for client in 0..MAX_CLIENTS {
+            start(client).unwrap();
+        }
+        start(0).unwrap();
+        assert_eq!(start(MAX_CLIENTS).unwrap_err(), StartError::TooManyClients);
+    }
+
+    fn order(client: &str) -> Order {
+        Order {
+            ids: vec![TreeId::of_manifest(Family::Sha256, b"")],
+            from: Vec::new(),
+            into: None,
+            target_store: None,
+            max_bytes: None,
+            locate_timeout: None,
+            no_sync: false,
+            replace: false,
+            client: client.to_owned(),
+        }
+    }
 }

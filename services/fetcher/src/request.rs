@@ -38,7 +38,7 @@ pub(crate) struct Order {
 }
 
 /// Whose call it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Caller {
     /// The user as whom this service runs.
     Same,
@@ -55,6 +55,11 @@ impl Caller {
             Some(caller) => Self::User(caller.uid),
             None => Self::Unknown,
         }
+    }
+
+    /// Whether it may decide for everybody: the service's own user, and root.
+    pub(crate) fn is_master(self) -> bool {
+        matches!(self, Self::Same | Self::User(0))
     }
 }
 

@@ -17,7 +17,7 @@ use zeroshare_wire::pb::fetcher::v1::{
     StartFetchRequest, StartFetchResponse, WatchFetchRequest, WatchFetchResponse,
 };
 
-use crate::fetch::{self, View};
+use crate::fetch::{self, View, store_for};
 use crate::registry::{Entry, Started};
 use crate::request::{Caller, ManifestOrder, Order, fetch_name};
 use crate::shared::Shared;
@@ -45,13 +45,16 @@ impl Service {
             order.into.as_deref(),
             order.target_store.as_deref(),
         )?;
+        let place = match &order.into {
+            Some(into) => Some(into.clone()),
+            // Without a store it can still be here already.
+            None => store_for(&self.shared, order.target_store.clone())
+                .await
+                .ok(),
+        };
         let remember = self.shared.config.patience.remember;
-        let entry = match self
-            .shared
-            .registry
-            .start(&order, remember)
-            .map_err(CallError::TooMany)?
-        {
+        let registry = &self.shared.registry;
+        let entry = match registry.start(caller, &order, place, remember)? {
             Started::Joined(entry) => {
                 info!(id = %order.ids[0], client = order.client, "fetch joined");
                 entry
@@ -148,11 +151,12 @@ impl FetcherService for Service {
         &self,
         request: Request<CancelFetchRequest>,
     ) -> Result<Response<CancelFetchResponse>, Status> {
+        let caller = Caller::of(request.extensions());
         let request = request.into_inner();
         let found = self.find(&request.content_id, &request.into_path);
         found
             .map_err(|error| status(&error))?
-            .leave(&request.client);
+            .leave(caller, &request.client);
         Ok(Response::new(CancelFetchResponse {}))
     }
 

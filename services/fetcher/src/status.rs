@@ -6,7 +6,7 @@ use zeroshare_content::TreeId;
 use zeroshare_wire::FieldError;
 
 use crate::fetch::FetchFailure;
-use crate::registry::TooManyFetches;
+use crate::registry::StartError;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub(crate) enum CallError {
     #[error("no fetch of {id} is known")]
     FetchNotFound { id: TreeId },
     #[error(transparent)]
-    TooMany(TooManyFetches),
+    NotStarted(#[from] StartError),
     #[error("the service has too many calls at once")]
     Busy,
     #[error("the bytes are not those of {expected}")]
@@ -60,7 +60,12 @@ pub(crate) fn status(error: &CallError) -> Status {
             let metadata = vec![("contentId", id.to_string())];
             (Code::NotFound, ErrorReason::FetchNotFound, metadata)
         }
-        CallError::TooMany(_) | CallError::Busy => (
+        CallError::NotStarted(StartError::Other { id, .. }) => {
+            let metadata = vec![("contentId", id.to_string())];
+            (Code::FailedPrecondition, ErrorReason::InUse, metadata)
+        }
+        CallError::NotStarted(StartError::TooManyFetches | StartError::TooManyClients)
+        | CallError::Busy => (
             Code::ResourceExhausted,
             ErrorReason::TooManyTransfers,
             Vec::new(),
