@@ -106,8 +106,6 @@ impl Run {
             return Ok(local.path.clone());
         }
         self.entry.update(|view| view.looked_locally = true);
-        let permit = self.shared.transfers.acquire().await;
-        let _permit = permit.map_err(|_| FetchFailure::Stopping)?;
         let target = stage::target_of(self).await?;
         let hunt = match &local {
             Some(local) => self.hunt_nobody(local).await?,
@@ -116,7 +114,11 @@ impl Run {
         self.check_size(&hunt)?;
         self.entry.update(|view| view.id = hunt.manifest.id());
         match stage::begin(self, &target, &hunt.manifest).await? {
-            stage::Begun::Staged(staged) => self.complete(staged, hunt, local).await,
+            stage::Begun::Staged(staged) => {
+                let permit = self.shared.transfers.acquire().await;
+                let _permit = permit.map_err(|_| FetchFailure::Stopping)?;
+                self.complete(staged, hunt, local).await
+            }
             // Another process was faster.
             stage::Begun::Present(path) => Ok(path),
         }

@@ -31,7 +31,7 @@ pub(crate) async fn reuse(
     let span = info_span!("reuse");
     async {
         let mut sources = match known {
-            Some(tree) => files_of_tree(staged.manifest(), &tree),
+            Some(tree) => items_of_tree(staged.manifest(), &tree),
             None => BTreeMap::new(),
         };
         let wanted = missing_items(staged, &sources);
@@ -54,31 +54,35 @@ pub(crate) struct Reused {
     pub(crate) files: u64,
 }
 
-/// Where the files of a tree lie that is here as a whole.
-fn files_of_tree(manifest: &Manifest, tree: &std::path::Path) -> BTreeMap<BlobId, PathBuf> {
-    let file = |line: &zeroshare_content::Line| match line.entry {
-        Entry::File { blob, .. } => Some((blob, tree.join(line.path.as_path()))),
-        Entry::Directory | Entry::Symlink { .. } => None,
+/// Where contents lie: a file and a target of a symlink are different things even if their bytes are the same.
+type Sources = BTreeMap<(ItemKind, BlobId), PathBuf>;
+
+/// Where the files and symlinks of a tree lie that is here as a whole.
+fn items_of_tree(manifest: &Manifest, tree: &std::path::Path) -> Sources {
+    let item = |line: &zeroshare_content::Line| {
+        let key = match line.entry {
+            Entry::File { blob, .. } => (ItemKind::File, blob),
+            Entry::Symlink { blob, .. } => (ItemKind::Link, blob),
+            Entry::Directory => return None,
+        };
+        Some((key, tree.join(line.path.as_path())))
     };
-    manifest.lines().iter().filter_map(file).collect()
+    manifest.lines().iter().filter_map(item).collect()
 }
 
-fn missing_items(staged: &Staged, known: &BTreeMap<BlobId, PathBuf>) -> Vec<BlobId> {
+fn missing_items(staged: &Staged, known: &Sources) -> Vec<BlobId> {
     let items = staged.layout().items().iter().zip(0_u32..);
     items
         .filter(|(item, index)| {
             item.kind == ItemKind::File
-                && !known.contains_key(&item.blob)
+                && !known.contains_key(&(item.kind, item.blob))
                 && !staged.is_proven(*index)
         })
         .map(|(item, _)| item.blob)
         .collect()
 }
 
-async fn find_files(
-    shared: &Shared,
-    wanted: &[BlobId],
-) -> Result<BTreeMap<BlobId, PathBuf>, Status> {
+async fn find_files(shared: &Shared, wanted: &[BlobId]) -> Result<Sources, Status> {
     let messages: Vec<FindFilesRequest> = wanted
         .chunks(IDS_IN_MESSAGE)
         .map(|ids| FindFilesRequest {
@@ -104,7 +108,7 @@ async fn find_files(
         };
         left = rest;
         if let Ok(zeroshare_content::ContentId::Blob(blob)) = answer.blob_id.parse() {
-            found.insert(blob, PathBuf::from(answer.path));
+            found.insert((ItemKind::File, blob), PathBuf::from(answer.path));
         }
     }
     Ok(found)
@@ -113,12 +117,12 @@ async fn find_files(
 async fn adopt_all(
     shared: &Arc<Shared>,
     staged: &Arc<Staged>,
-    sources: BTreeMap<BlobId, PathBuf>,
+    sources: Sources,
 ) -> Result<Reused, FetchFailure> {
     let items = staged.layout().items().iter().zip(0_u32..);
     let jobs: Vec<(u32, PathBuf)> = items
         .filter(|(_, index)| !staged.is_proven(*index))
-        .filter_map(|(item, index)| Some((index, sources.get(&item.blob)?.clone())))
+        .filter_map(|(item, index)| Some((index, sources.get(&(item.kind, item.blob))?.clone())))
         .collect();
     let mut sum = Reused::default();
     for batch in jobs.chunks(FILES_IN_JOB) {
