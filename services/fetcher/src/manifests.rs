@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use tonic::Status;
 use tracing::{Instrument as _, debug, info_span};
 use zeroshare_chassis::process::chain;
 use zeroshare_content::{BlobId, Entry, MAX_MANIFEST_BYTES, Manifest};
-use zeroshare_shelf::verify_tree;
+use zeroshare_shelf::{Beneath, verify_tree};
 use zeroshare_wire::pb::fetcher::v1::ReadManifestResponse;
 
 use crate::fetch::{FetchFailure, Search, Wish, blocking, hunt, read_links, store_for};
@@ -117,11 +116,9 @@ fn local_links(manifest: &Manifest, tree: &Path) -> std::io::Result<Vec<Bytes>> 
         .lines()
         .iter()
         .filter(|line| matches!(line.entry, Entry::Symlink { .. }));
+    let tree = Beneath::open(tree)?;
     links
-        .map(|line| {
-            let target = std::fs::read_link(tree.join(line.path.as_path()))?;
-            Ok(Bytes::from(target.into_os_string().into_vec()))
-        })
+        .map(|line| Ok(Bytes::from(tree.link_target(line.path.as_path())?)))
         .collect()
 }
 
@@ -132,9 +129,11 @@ pub(crate) async fn read_local(
 ) -> Result<Manifest, FetchFailure> {
     let (id, path) = (local.id, local.path.clone());
     let read = blocking(shared, "read a manifest", move || {
-        let own = read_own_copy(&path.join(MANIFEST_FILE));
-        if let Ok(manifest) = own.map(|text| Manifest::verified(&id, text)) {
-            return manifest.map_err(|error| FetchFailure::of_manifest(id, &error));
+        // A copy that is not the right one says nothing about the tree.
+        if let Ok(text) = read_own_copy(&path)
+            && let Ok(manifest) = Manifest::verified(&id, text)
+        {
+            return Ok(manifest);
         }
         let store = path.parent().unwrap_or(Path::new("/"));
         let verified = verify_tree(store, &id, &mut |_| ());
@@ -145,11 +144,8 @@ pub(crate) async fn read_local(
     read.await?
 }
 
-fn read_own_copy(path: &Path) -> std::io::Result<Vec<u8>> {
-    let file = std::fs::File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("not a regular file"));
-    }
+fn read_own_copy(tree: &Path) -> std::io::Result<Vec<u8>> {
+    let file = Beneath::open(tree)?.file(Path::new(MANIFEST_FILE))?;
     let mut text = Vec::new();
     file.take(MAX_MANIFEST_BYTES as u64 + 1)
         .read_to_end(&mut text)?;
@@ -197,4 +193,26 @@ fn in_order(manifest: &Manifest, links: &BTreeMap<BlobId, Bytes>) -> Option<Vec<
         Entry::Directory | Entry::File { .. } => None,
     });
     targets.map(|blob| links.get(&blob).cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_that_is_a_link_or_a_pipe_is_not_opened() {
+        let place = tempfile::tempdir().unwrap();
+        let own = place.path().join(MANIFEST_FILE);
+        std::fs::write(place.path().join("other"), "D /x\n").unwrap();
+        std::os::unix::fs::symlink("other", &own).unwrap();
+        read_own_copy(place.path()).unwrap_err();
+        std::fs::remove_file(&own).unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &own, fifo, mode, 0).unwrap();
+        read_own_copy(place.path()).unwrap_err();
+        std::fs::remove_file(&own).unwrap();
+        std::fs::write(&own, "D /x\n").unwrap();
+        assert_eq!(read_own_copy(place.path()).unwrap(), b"D /x\n");
+    }
 }

@@ -1,10 +1,10 @@
 //! Which store a tree is added to.
 
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Access;
+use rustix::fs::{Access, Mode, OFlags};
+use rustix::io::Errno;
 use zeroshare_shelf::{RootKind, StoreRoot};
 
 /// Nobody may write anywhere where a tree could go.
@@ -65,11 +65,7 @@ pub(crate) fn choose_target(
 
 fn prepare(store: &Path) -> io::Result<()> {
     if !store.is_dir() {
-        // Its owner alone writes; others may read what is shared anyway.
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(store)?;
+        make(store)?;
     }
     Ok(rustix::fs::access(
         store,
@@ -77,8 +73,29 @@ fn prepare(store: &Path) -> io::Result<()> {
     )?)
 }
 
+/// Makes a directory and those above it as 0install does: their owner alone writes, whatever the umask others may read.
+fn make(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = directory.parent() {
+        make(parent)?;
+    }
+    match rustix::fs::mkdir(directory, Mode::RWXU) {
+        Ok(()) => {}
+        // Somebody else was faster.
+        Err(Errno::EXIST) if directory.is_dir() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = rustix::fs::open(directory, flags, Mode::empty())?;
+    Ok(rustix::fs::fchmod(&made, Mode::from_raw_mode(0o755))?)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -90,6 +107,17 @@ mod tests {
             place.path().join("user/deep")
         );
         assert!(place.path().join("user/deep").is_dir());
+    }
+
+    #[test]
+    fn every_directory_that_is_made_can_be_read_by_others() {
+        let place = tempfile::tempdir().unwrap();
+        make(&place.path().join("cache/implementations")).unwrap();
+        for made in ["cache", "cache/implementations"] {
+            let status = place.path().join(made).metadata().unwrap();
+            // The mode is not left to the umask: what is asked of the system is 0700.
+            assert_eq!(status.permissions().mode() & 0o777, 0o755, "{made}");
+        }
     }
 
     #[test]
