@@ -30,7 +30,7 @@ pub struct CommandLine {
     #[command(flatten)]
     pub general: GeneralOptions,
 
-    /// Fetch this tree or blob, in the spelling of 0share.
+    /// Fetch this tree, in the spelling of 0share.
     #[arg(short = 'f', value_name = "ID", value_parser = fetch::parse_id)]
     pub fetch: Vec<zeroshare_content::ContentId>,
 
@@ -69,11 +69,11 @@ pub struct GeneralOptions {
 pub enum Command {
     /// Run a node: find peers, offer what this machine holds, fetch for its users.
     Node(Box<node::NodeArguments>),
-    /// Bring trees or blobs here, and print where they lie.
+    /// Bring trees here, and print where they lie.
     Fetch(fetch::FetchArguments),
     /// Put a tree of your own into the store, and print its id.
     Add(add::AddArguments),
-    /// Say who has a tree or blob, and how much it is.
+    /// Say who has a tree, and how much it is.
     Find(find::FindArguments),
     /// List the machines that are heard.
     #[command(after_help = "Examples:\n  zeroshare peers\n  zeroshare peers --json")]

@@ -1,4 +1,4 @@
-//! `zeroshare fetch`: brings trees and blobs here.
+//! `zeroshare fetch`: brings trees here.
 
 mod follow;
 
@@ -42,7 +42,7 @@ const AT_ONCE: usize = 4;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FetchArguments {
-    /// Trees (sha256new_…, sha256=…, sha1new=…) or blobs (blob:sha256:…).
+    /// Trees (sha256new_…, sha256=…, sha1new=…).
     #[arg(value_name = "ID", required = true, value_parser = parse_id)]
     pub ids: Vec<ContentId>,
 

@@ -37,7 +37,7 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FindArguments {
-    /// A tree or blob.
+    /// A tree.
     #[arg(value_name = "ID", value_parser = parse_id)]
     pub id: ContentId,
 
@@ -145,7 +145,23 @@ async fn find(
         providers,
     };
     session.output.report(&report)?;
-    Ok(Exit::Done)
+    conclude(&report)
+}
+
+/// What is said by datagram only is no success: it may be of a node that is gone.
+fn conclude(report: &FindReport) -> Result<Exit, Failure> {
+    let is_known = report.path.is_some() || report.size_bytes.is_some();
+    if is_known || report.providers.iter().any(|holder| holder.answers) {
+        return Ok(Exit::Done);
+    }
+    let message = format!(
+        "none of those who are said to have {} answers",
+        report.content_id
+    );
+    let reason = crate::words::name(ErrorReason::NoProviders);
+    Err(Failure::new(Exit::Nobody, reason, message).advise(
+        "They may have gone, or a firewall keeps their port closed; `zeroshare peers` lists those that are heard.",
+    ))
 }
 
 /// Reads the tree's manifest, from here or from a peer; `None` when nobody has it.
@@ -208,4 +224,48 @@ fn nobody(status: &tonic::Status) -> bool {
                 | ErrorReason::ContentNotFound
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(answers: bool) -> FindReport {
+        FindReport {
+            content_id: "x".to_owned(),
+            path: None,
+            size_bytes: None,
+            files: None,
+            providers: vec![Holder {
+                peer_id: Some("p".to_owned()),
+                address: Some("10.77.0.3:38339".to_owned()),
+                claim: "stated",
+                answers,
+                held_pieces: None,
+                total_pieces: None,
+                size_bytes: None,
+            }],
+        }
+    }
+
+    #[test]
+    fn a_provider_that_does_not_answer_is_shown_as_such_and_is_nobody() {
+        let silent = report(false);
+        let failure = conclude(&silent).unwrap_err();
+        assert_eq!(failure.exit, Exit::Nobody);
+        assert_eq!(failure.reason, "NO_PROVIDERS");
+        let mut page = Page::new(false);
+        silent.write(&mut page).unwrap();
+        assert!(page.into_text().contains("stated, does not answer"));
+    }
+
+    #[test]
+    fn one_that_answers_or_a_tree_that_is_here_is_found() {
+        assert_eq!(conclude(&report(true)), Ok(Exit::Done));
+        let here = FindReport {
+            path: Some("/store/x".to_owned()),
+            ..report(false)
+        };
+        assert_eq!(conclude(&here), Ok(Exit::Done));
+    }
 }

@@ -17,7 +17,7 @@ struct ListReport {
     contents: Vec<HeldDocument>,
 }
 
-/// A tree or blob that is here, whole or in part.
+/// A tree that is here, whole or in part.
 #[derive(Debug, Serialize)]
 struct HeldDocument {
     content_id: String,

@@ -17,7 +17,7 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RepairArguments {
-    /// The tree or blob that does not verify.
+    /// The tree that does not verify.
     #[arg(value_name = "ID", value_parser = parse_id)]
     pub id: ContentId,
 

@@ -26,7 +26,7 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct VerifyArguments {
-    /// Trees or blobs; without any, all.
+    /// Trees; without any, all.
     #[arg(value_name = "ID", value_parser = parse_id)]
     pub ids: Vec<ContentId>,
 }

@@ -38,6 +38,8 @@ pub(super) struct Holder {
     pub(super) address: Option<String>,
     /// "confirmed" by the peer itself, "stated" or "probable" by datagram only.
     pub(super) claim: &'static str,
+    /// Whether it answered when it was asked itself.
+    pub(super) answers: bool,
     pub(super) held_pieces: Option<u32>,
     pub(super) total_pieces: Option<u32>,
     pub(super) size_bytes: Option<u64>,
@@ -57,13 +59,18 @@ impl Holder {
             text(&self.peer_id),
             text(&self.address),
             part,
-            self.claim.to_owned(),
+            if self.answers {
+                self.claim.to_owned()
+            } else {
+                format!("{}, does not answer", self.claim)
+            },
         ]
     }
 
     fn take_in(&mut self, address: SocketAddr, stat: &ContentStat) {
         self.address = Some(address.to_string());
         self.claim = "confirmed";
+        self.answers = true;
         self.held_pieces = Some(stat.held_pieces);
         self.total_pieces = Some(stat.total_pieces);
         self.size_bytes = Some(stat.content_size_bytes);
@@ -151,6 +158,7 @@ fn unconfirmed(peer_id: Option<String>, claim: &'static str) -> Holder {
         peer_id,
         address: None,
         claim,
+        answers: false,
         held_pieces: None,
         total_pieces: None,
         size_bytes: None,
