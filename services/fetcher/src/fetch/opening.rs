@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 use tonic::Streaming;
 use tracing::{Instrument as _, debug, info_span};
 use zeroshare_content::{Layout, MAX_MANIFEST_BYTES, Manifest, Piece, TreeId};
-use zeroshare_transfer::{CallEnd, Pace};
+use zeroshare_transfer::{CallEnd, Pace, PaceRule};
 use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
 use zeroshare_wire::pb::store::v1::{
     ContentHead, PieceHeader, ReadPiecesRequest, ReadPiecesResponse,
@@ -80,6 +80,7 @@ pub(crate) async fn open(
     shared: Arc<Shared>,
     candidate: Candidate,
     wish: Wish,
+    rule: PaceRule,
 ) -> Result<Opened, Refusal> {
     let span = info_span!("manifest", peer = %candidate.name());
     async move {
@@ -96,7 +97,7 @@ pub(crate) async fn open(
             "it does not hold it".to_owned(),
         );
         for id in wish.ids.iter().filter(|id| is_readable(**id)) {
-            match open_patiently(&shared, &peer, *id, &wish).await {
+            match open_patiently(&shared, &peer, (*id, rule), &wish).await {
                 Ok(opened) => return Ok(opened),
                 Err(Fault::Fatal(failure)) => return Err(Refusal::Fatal(failure)),
                 Err(Fault::Ended(end, why)) => {
@@ -138,12 +139,12 @@ impl From<SpoolError> for Fault {
 async fn open_patiently(
     shared: &Arc<Shared>,
     peer: &Peer,
-    id: TreeId,
+    (id, rule): (TreeId, PaceRule),
     wish: &Wish,
 ) -> Result<Opened, Fault> {
     let mut tries = 0;
     loop {
-        let result = Opening::read(shared, peer, id, wish).await;
+        let result = Opening::read(shared, peer, (id, rule), wish).await;
         let Err(Fault::Ended(CallEnd::Busy { retry_after }, why)) = result else {
             return result;
         };
@@ -169,7 +170,7 @@ impl<'a> Opening<'a> {
     async fn read(
         shared: &'a Arc<Shared>,
         peer: &'a Peer,
-        id: TreeId,
+        (id, rule): (TreeId, PaceRule),
         wish: &'a Wish,
     ) -> Result<Opened, Fault> {
         let request = ReadPiecesRequest {
@@ -178,7 +179,7 @@ impl<'a> Opening<'a> {
             all_if_at_most_bytes: if wish.with_pieces { EARLY_BYTES } else { 0 },
             ..ReadPiecesRequest::default()
         };
-        let pace = Pace::new(shared.config.patience.pace, Instant::now());
+        let pace = Pace::new(rule, Instant::now());
         let mut store = peer.store();
         let answer = timeout_at(pace.deadline().into(), store.read_pieces(request)).await;
         let stream = match answer {
@@ -215,12 +216,6 @@ impl<'a> Opening<'a> {
     }
 
     async fn read_rest(mut self, head: &ContentHead) -> Result<Opened, Fault> {
-        let large = self.shared.clone();
-        let _permit = if head.manifest_size_bytes > EARLY_BYTES {
-            large.manifests.acquire().await.ok()
-        } else {
-            None
-        };
         let (manifest, layout) = self.read_manifest(head.manifest_size_bytes).await?;
         let mut early = Vec::new();
         let is_small = layout.content_size() <= EARLY_BYTES && self.wish.with_pieces;
@@ -299,6 +294,8 @@ impl<'a> Opening<'a> {
         let parsed = if is_small {
             work()
         } else {
+            // Only now it takes memory: until it is all there, whoever is slow keeps nobody else from it.
+            let _permit = self.shared.manifests.acquire().await.ok();
             let done = self
                 .shared
                 .lifetime

@@ -1,6 +1,6 @@
 //! Finding the first provider that gives the manifest.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +22,17 @@ use super::report::{Deed, report};
 use crate::peers::{Candidate, Peer};
 use crate::shared::Shared;
 
-/// Providers that are asked for a manifest at once.
+/// Providers that are asked for a manifest at once, but for those that are slow.
 const MAX_ATTEMPTS: usize = 3;
+
+/// A provider that takes longer keeps nobody else from being asked.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// Providers that are asked for a manifest at once, slow or not.
+const MAX_RUNNING: usize = 16;
+
+/// What a provider has to give in each window while others wait to be asked.
+const HURRIED_BYTES: u64 = 1024 * 1024;
 
 /// A provider that takes longer is not the only one to be asked.
 const HEDGE: Duration = Duration::from_millis(250);
@@ -93,7 +102,7 @@ pub(crate) async fn hunt(
     {
         return Err(FetchFailure::old_format(*id));
     }
-    let (results_in, results) = mpsc::channel(MAX_ATTEMPTS);
+    let (results_in, results) = mpsc::channel(MAX_RUNNING);
     let hunter = Hunter {
         shared: shared.clone(),
         tasks: tasks.child(),
@@ -106,7 +115,7 @@ pub(crate) async fn hunt(
         seen: BTreeSet::new(),
         passing: BTreeSet::new(),
         liars: BTreeSet::new(),
-        running: 0,
+        attempts: Attempts::default(),
         tried: 0,
         rounds: 0,
         had_it: false,
@@ -123,14 +132,14 @@ struct Hunter {
     patience: Duration,
     locator: Locator,
     wish: Wish,
-    results: mpsc::Receiver<Result<Opened, Refusal>>,
-    results_in: mpsc::Sender<Result<Opened, Refusal>>,
+    results: mpsc::Receiver<(u32, Result<Opened, Refusal>)>,
+    results_in: mpsc::Sender<(u32, Result<Opened, Refusal>)>,
     queue: VecDeque<Candidate>,
     seen: BTreeSet<SocketAddr>,
     /// Those whose trouble may pass.
     passing: BTreeSet<SocketAddr>,
     liars: BTreeSet<SocketAddr>,
-    running: usize,
+    attempts: Attempts,
     tried: usize,
     rounds: u32,
     /// Whether anybody seemed to have it, and gave no manifest all the same.
@@ -146,10 +155,13 @@ impl Hunter {
     async fn run(mut self) -> Result<Hunt, FetchFailure> {
         loop {
             self.ask_more();
-            if self.running == 0 && !self.locator.is_searching() {
+            if self.attempts.is_empty() && !self.locator.is_searching() {
                 self.give_up_or_search_again()?;
             }
-            let can_hedge = self.running < MAX_ATTEMPTS && !self.queue.is_empty();
+            let hedge = self
+                .attempts
+                .next(self.hedge)
+                .filter(|_| !self.queue.is_empty());
             tokio::select! {
                 found = self.locator.next() => match found {
                     Some(Found::Candidate(candidate)) => self.consider(candidate),
@@ -160,36 +172,43 @@ impl Hunter {
                     None => return Err(FetchFailure::Stopping),
                 },
                 result = self.results.recv() => {
-                    self.running = self.running.saturating_sub(1);
+                    let Some((attempt, result)) = result else {
+                        return Err(FetchFailure::Stopping);
+                    };
+                    self.attempts.end(attempt);
                     match result {
-                        Some(Ok(opened)) => return Ok(self.finish(opened)),
-                        Some(Err(Refusal::Fatal(failure))) => return Err(failure),
-                        Some(Err(refusal)) => self.handle_refusal(refusal),
-                        None => return Err(FetchFailure::Stopping),
+                        Ok(opened) => return Ok(self.finish(opened)),
+                        Err(Refusal::Fatal(failure)) => return Err(failure),
+                        Err(refusal) => self.handle_refusal(refusal),
                     }
                 }
-                () = sleep_until(self.hedge), if can_hedge => {}
+                () = sleep_until(hedge.unwrap_or(self.hedge)), if hedge.is_some() => {}
             }
         }
     }
 
     fn ask_more(&mut self) {
-        let is_time = self.running == 0 || Instant::now() >= self.hedge;
-        if !is_time || self.running >= MAX_ATTEMPTS {
+        let now = Instant::now();
+        let next = self.attempts.next(self.hedge);
+        if !self.attempts.is_empty() && next.is_none_or(|next| next > now) {
             return;
         }
         let Some(candidate) = self.queue.pop_front() else {
             return;
         };
-        self.running += 1;
         self.tried += 1;
-        self.hedge = Instant::now() + HEDGE;
-        let opening = open(self.shared.clone(), candidate, self.wish.clone());
+        self.hedge = now + HEDGE;
+        let attempt = self.attempts.begin(now);
+        let mut rule = self.shared.config.patience.pace;
+        if !self.queue.is_empty() {
+            rule.window_bytes = rule.window_bytes.max(HURRIED_BYTES);
+        }
+        let opening = open(self.shared.clone(), candidate, self.wish.clone(), rule);
         let results = self.results_in.clone();
         let stopping = self.tasks.stopping();
         let task = async move {
             tokio::select! {
-                result = opening => drop(results.send(result).await),
+                result = opening => drop(results.send((attempt, result)).await),
                 () = stopping => {}
             }
         };
@@ -310,5 +329,70 @@ impl Hunter {
             liars,
             locator: self.locator,
         }
+    }
+}
+
+/// Who is being asked, by number, and since when.
+#[derive(Debug, Default)]
+struct Attempts {
+    since: BTreeMap<u32, Instant>,
+    count: u32,
+}
+
+impl Attempts {
+    fn begin(&mut self, now: Instant) -> u32 {
+        self.count += 1;
+        self.since.insert(self.count, now);
+        self.count
+    }
+
+    fn end(&mut self, attempt: u32) {
+        self.since.remove(&attempt);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.since.is_empty()
+    }
+
+    /// Says when another one may be asked, if not before `hedge`; `None` while too many are.
+    fn next(&self, hedge: Instant) -> Option<Instant> {
+        if self.since.len() >= MAX_RUNNING {
+            return None;
+        }
+        // They began in the order of their numbers: once this one is slow, fewer than the most are quick.
+        let in_the_way = self.since.values().rev().nth(MAX_ATTEMPTS - 1);
+        Some(in_the_way.map_or(hedge, |since| hedge.max(*since + SLOW)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_slow_keeps_nobody_else_from_being_asked() {
+        let start = Instant::now();
+        let mut attempts = Attempts::default();
+        for _ in 0..MAX_ATTEMPTS {
+            assert_eq!(attempts.next(start), Some(start));
+            attempts.begin(start);
+        }
+        assert_eq!(attempts.next(start + HEDGE), Some(start + SLOW));
+        let fourth = attempts.begin(start + SLOW);
+        let hedge = start + SLOW + HEDGE;
+        assert_eq!(attempts.next(hedge), Some(hedge));
+        attempts.end(fourth);
+        assert_eq!(attempts.next(start), Some(start + SLOW));
+    }
+
+    #[test]
+    fn even_the_slow_are_only_so_many() {
+        let mut now = Instant::now();
+        let mut attempts = Attempts::default();
+        while let Some(next) = attempts.next(now) {
+            now = next;
+            attempts.begin(now);
+        }
+        assert_eq!(attempts.since.len(), MAX_RUNNING);
     }
 }
