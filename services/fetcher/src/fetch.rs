@@ -41,7 +41,7 @@ pub(crate) use report::Convictions;
 pub(crate) use stage::store_for;
 pub(crate) use view::{Meter, Progress, Stage, View};
 
-use crate::local::{LocalTree, Trust, find_verified};
+use crate::local::{LocalTree, Look, Trust, look};
 use crate::registry::Entry;
 use crate::request::Order;
 use crate::shared::Shared;
@@ -100,13 +100,17 @@ impl Run {
     }
 
     async fn fetch(&self) -> Result<PathBuf, FetchFailure> {
-        let local = self.look_locally().await;
-        if let (Some(local), None) = (&local, &self.order.into) {
+        let Look {
+            found: local,
+            damaged,
+        } = self.look_locally().await;
+        let repaired = damaged.filter(|_| self.order.replace);
+        if let (Some(local), None, None) = (&local, &self.order.into, &repaired) {
             self.entry.update(|view| view.id = local.id);
             return Ok(local.path.clone());
         }
         self.entry.update(|view| view.looked_locally = true);
-        let target = stage::target_of(self).await?;
+        let target = stage::target_of(self, repaired.as_deref()).await?;
         let hunt = match &local {
             Some(local) => self.hunt_nobody(local).await?,
             None => self.hunt(target.spool_dir()).await?,
@@ -124,7 +128,7 @@ impl Run {
         }
     }
 
-    async fn look_locally(&self) -> Option<LocalTree> {
+    async fn look_locally(&self) -> Look {
         let trust = if self.order.replace {
             Trust::Nothing
         } else {
@@ -132,7 +136,7 @@ impl Run {
         };
         let also = self.order.target_store.as_deref();
         let span = info_span!("look locally");
-        find_verified(&self.shared, &self.order.ids, trust, also)
+        look(&self.shared, &self.order.ids, trust, also)
             .instrument(span)
             .await
     }

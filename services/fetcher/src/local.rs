@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::{debug, warn};
 use zeroshare_api::deadline;
 use zeroshare_content::{Family, TreeId};
-use zeroshare_shelf::{RootKind, StoreRoot, find_tree, verify_tree};
+use zeroshare_shelf::{RootKind, StoreRoot, verify_tree};
 use zeroshare_wire::pb::store::v1::{HeldContent, ListContentRequest};
 
 use crate::shared::Shared;
@@ -31,6 +31,15 @@ pub(crate) struct LocalTree {
     pub(crate) path: PathBuf,
 }
 
+/// What looking at all copies of a tree showed.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    /// The first that verifies.
+    pub(crate) found: Option<LocalTree>,
+    /// The first that does not, of those before that one.
+    pub(crate) damaged: Option<PathBuf>,
+}
+
 /// Finds a tree that verifies, under any of its names and spellings, in the stores or in one more.
 pub(crate) async fn find_verified(
     shared: &Arc<Shared>,
@@ -38,6 +47,17 @@ pub(crate) async fn find_verified(
     trust: Trust,
     also: Option<&Path>,
 ) -> Option<LocalTree> {
+    look(shared, ids, trust, also).await.found
+}
+
+/// Looks at all copies of a tree until one verifies.
+pub(crate) async fn look(
+    shared: &Arc<Shared>,
+    ids: &[TreeId],
+    trust: Trust,
+    also: Option<&Path>,
+) -> Look {
+    let mut damaged = None;
     for id in ids {
         let id = *id;
         let mut roots = shared.config.roots.clone();
@@ -45,20 +65,38 @@ pub(crate) async fn find_verified(
             path: path.to_owned(),
             kind: RootKind::Named,
         }));
-        let found = shared
+        let finding = shared
             .lifetime
-            .spawn_blocking("find a tree", move || find_tree(&roots, &id));
-        let Some(path) = found.await.ok().flatten() else {
-            continue;
-        };
-        if trust == Trust::Index && is_indexed(shared, id, &path).await {
-            return Some(LocalTree { id, path });
-        }
-        if verifies(shared, id, path.clone()).await {
-            return Some(LocalTree { id, path });
+            .spawn_blocking("find a tree", move || copies(&roots, &id));
+        for path in finding.await.unwrap_or_default() {
+            let is_right = (trust == Trust::Index && is_indexed(shared, id, &path).await)
+                || verifies(shared, id, path.clone()).await;
+            if is_right {
+                let found = Some(LocalTree { id, path });
+                return Look { found, damaged };
+            }
+            damaged.get_or_insert(path);
         }
     }
-    None
+    Look {
+        found: None,
+        damaged,
+    }
+}
+
+/// Every directory that has a name of the tree, the best name first.
+fn copies(roots: &[StoreRoot], id: &TreeId) -> Vec<PathBuf> {
+    let names = id.directory_names();
+    let paths = names
+        .iter()
+        .flat_map(|name| roots.iter().map(move |root| root.path.join(name)));
+    let mut found: Vec<PathBuf> = Vec::new();
+    for path in paths {
+        if path.is_dir() && !found.contains(&path) {
+            found.push(path);
+        }
+    }
+    found
 }
 
 async fn verifies(shared: &Arc<Shared>, id: TreeId, path: PathBuf) -> bool {

@@ -38,14 +38,16 @@ impl Target {
     }
 }
 
-pub(super) async fn target_of(run: &Run) -> Result<Target, FetchFailure> {
+/// Where the tree goes; a damaged copy that is to be replaced is so where it lies.
+pub(super) async fn target_of(run: &Run, repaired: Option<&Path>) -> Result<Target, FetchFailure> {
     if let Some(into) = &run.order.into {
         if into.symlink_metadata().is_ok() {
             return Err(FetchFailure::TargetExists { path: into.clone() });
         }
         return Ok(Target::Copy(into.clone()));
     }
-    let named = run.order.target_store.clone();
+    let repaired = repaired.and_then(Path::parent).map(Path::to_owned);
+    let named = run.order.target_store.clone().or(repaired);
     store_for(&run.shared, named).await.map(Target::Store)
 }
 

@@ -96,6 +96,14 @@ async fn what_nobody_has_is_said_within_the_time_to_look() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn looking_for_providers_waits_for_no_other_fetch() {
+    let machine = Machine::with(|config| config.concurrent_fetches = 0);
+    let id = TestTree::small().tree_id(ALGORITHM);
+    let fetch = machine.fetch_found(&id).await;
+    assert_failed(&machine, &fetch, &[ErrorReason::NoProviders]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_discovery_the_reason_is_told() {
     let machine = Machine::with(|config| {
         config.discovery = "unix:/nowhere/at-all.sock".parse().unwrap();
@@ -133,6 +141,31 @@ async fn a_tree_that_is_here_and_corrupt_is_fetched_anew() {
     let peer = Peer::honest([Offered::tree(&tree, ALGORITHM)]);
     let fetch = machine.fetch_from(&id, &[&peer]).await;
     assert_succeeded(&machine, &id, &fetch);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_copy_does_not_hide_the_right_one_and_is_repaired_where_it_lies() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let roots = [&first, &second].map(|root| zeroshare_shelf::StoreRoot {
+        path: root.path().to_owned(),
+        kind: zeroshare_shelf::RootKind::Named,
+    });
+    let machine = Machine::with(|config| config.roots.extend(roots));
+    let tree = TestTree::small();
+    let id = tree.tree_id(ALGORITHM);
+    let damaged = put_in_store(&tree, first.path(), ALGORITHM);
+    zeroshare_testkit::flip_byte(&damaged.join("share/doc/README"), 3);
+    let right = put_in_store(&tree, second.path(), ALGORITHM);
+    let fetch = machine.fetch_found(&id).await;
+    assert_eq!(Path::new(&fetch.path), right, "{}", fetch.failure_message);
+    let repair = StartFetchRequest {
+        replace: true,
+        ..wish(&id)
+    };
+    let fetch = machine.fetch(repair).await;
+    assert_eq!(Path::new(&fetch.path), damaged, "{}", fetch.failure_message);
+    zeroshare_shelf::verify_tree(first.path(), &id, &mut |_| ()).unwrap();
+    assert!(machine.discovery.finds().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
