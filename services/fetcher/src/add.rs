@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::Streaming;
-use tracing::{Instrument as _, info, info_span};
+use tracing::{Instrument as _, debug, info, info_span};
 use zeroshare_chassis::process::chain;
 use zeroshare_content::{ContentId, Family, Manifest, TreeId};
 use zeroshare_staging::{CommitError, Durability, StageOptions, Staged};
@@ -33,12 +33,21 @@ pub(crate) async fn add(
     requests: Streaming<AddContentRequest>,
 ) -> Result<(TreeId, PathBuf), CallError> {
     let permit = shared.calls.clone().try_acquire_owned();
-    let _permit = permit.map_err(|_| CallError::Busy)?;
+    let permit = permit.map_err(|_| CallError::Busy)?;
     let adding = Adding {
         shared: shared.clone(),
         requests,
     };
-    adding.run(caller).instrument(info_span!("add")).await
+    // By itself, so that it tidies up when the caller vanishes and this call is dropped.
+    let run = async move {
+        let added = adding.run(caller).await;
+        drop(permit);
+        added
+    };
+    let run = shared
+        .lifetime
+        .spawn("add", run.instrument(info_span!("add")));
+    run.await.map_err(|_| FetchFailure::Stopping)?
 }
 
 struct Adding {
@@ -71,8 +80,17 @@ impl Adding {
             return Ok((id, found.path));
         }
         let staged = self.begin(store, manifest).await?;
-        self.fill(&staged, rest).await?;
-        self.commit(staged, opening.no_sync).await
+        let is_fresh = staged.missing_bytes() == staged.layout().content_size();
+        match self.fill(&staged, rest).await {
+            Ok(()) => self.commit(staged, opening.no_sync).await,
+            Err(error) => {
+                // What a fetch left is worth more than a caller that gave up.
+                if is_fresh {
+                    self.discard(staged).await;
+                }
+                Err(error)
+            }
+        }
     }
 
     async fn next(&mut self) -> Result<Option<AddContentRequest>, CallError> {
@@ -90,8 +108,13 @@ impl Adding {
     ) -> Result<(Manifest, Option<AddContentRequest>), CallError> {
         let mut spool = Spool::new();
         let mut message = Some(first);
+        let mut is_first = true;
         while let Some(request) = message.as_ref().filter(|request| request.data.is_empty()) {
             let data = request.manifest_data.clone();
+            if data.is_empty() && !is_first {
+                return Err(without_bytes());
+            }
+            is_first = false;
             if spool.fits_in_memory(&data) {
                 spool
                     .push(&data, store)
@@ -104,9 +127,16 @@ impl Adding {
             }
             message = self.next().await?;
         }
+        // A large one takes much memory; few do so at once.
+        let permit = if spool.is_small() {
+            None
+        } else {
+            self.shared.manifests.acquire().await.ok()
+        };
         let expected = opening.expected;
         let parse = move || parse(spool, expected);
         let manifest = blocking(&self.shared, "parse a manifest", parse).await??;
+        drop(permit);
         Ok((manifest, message))
     }
 
@@ -132,6 +162,15 @@ impl Adding {
         first: Option<AddContentRequest>,
     ) -> Result<(), CallError> {
         let mut filling = Filling::new(self.shared.clone(), staged.clone());
+        let filled = self.fill_all(&mut filling, first).await;
+        filling.finish(filled).await
+    }
+
+    async fn fill_all(
+        &mut self,
+        filling: &mut Filling,
+        first: Option<AddContentRequest>,
+    ) -> Result<(), CallError> {
         let mut message = first;
         while let Some(request) = message {
             if !request.manifest_data.is_empty() {
@@ -144,10 +183,20 @@ impl Adding {
                 }
                 .into());
             }
+            if request.data.is_empty() {
+                return Err(without_bytes());
+            }
             filling.push(request.file, &request.data).await?;
             message = self.next().await?;
         }
-        filling.finish().await
+        Ok(())
+    }
+
+    async fn discard(&self, staged: Arc<Staged>) {
+        let discard = move || Arc::into_inner(staged).map_or(Ok(()), Staged::discard);
+        if let Ok(Err(error)) = blocking(&self.shared, "discard", discard).await {
+            debug!(error = %chain(&error), "what was added in part is left for the next sweep");
+        }
     }
 
     async fn commit(
@@ -172,6 +221,15 @@ impl Adding {
         hand_over(&self.shared, id, committed).await;
         Ok((id, path))
     }
+}
+
+/// Only messages that carry something count, so that nobody keeps a call alive with nothing.
+fn without_bytes() -> CallError {
+    FieldError {
+        field: "data",
+        fault: FieldFault::Missing,
+    }
+    .into()
 }
 
 fn open(first: &AddContentRequest) -> Result<Opening, CallError> {

@@ -23,6 +23,9 @@ use crate::shared::Shared;
 /// What nobody went on with for a week is not wanted any more.
 const STALE: Duration = Duration::from_hours(7 * 24);
 
+/// Between two looks for it.
+const DAY: Duration = Duration::from_hours(24);
+
 /// A megabyte of content and what belongs to it.
 const MAX_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 
@@ -81,30 +84,44 @@ pub async fn run(
     served.map_err(RunError::Serve)
 }
 
-/// Removes in the background what nobody went on with.
+/// Removes in the background what nobody went on with, each day anew.
 fn sweep(config: &FetcherConfig, lifetime: &Lifetime) {
     let roots = config.roots.iter().map(|root| root.path.clone());
-    let stores: BTreeSet<PathBuf> = roots.filter(|path| path.is_dir()).collect();
-    let work = move || {
-        for store in stores {
-            match zeroshare_staging::sweep(&store, SystemTime::now(), STALE) {
-                Ok(swept) if swept.removed.is_empty() => {}
-                Ok(swept) => {
-                    info!(store = %store.display(), removed = swept.removed.len(), "leftovers removed");
-                }
-                // A store of somebody else is theirs to tend.
-                Err(error) => {
-                    let error = chain(&error);
-                    tracing::debug!(store = %store.display(), error, "not swept");
-                }
+    let stores: BTreeSet<PathBuf> = roots.collect();
+    let (tasks, stopping) = (lifetime.clone(), lifetime.stopping());
+    let sweeping = async move {
+        let mut days = tokio::time::interval(DAY);
+        days.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            days.tick().await;
+            let stores = stores.clone();
+            let swept = tasks.spawn_blocking("sweep", move || sweep_once(&stores));
+            if swept.await.is_err() {
+                warn!("sweeping leftovers failed");
             }
         }
     };
-    let sweeping = lifetime.spawn_blocking("sweep", work);
-    let watching = async move {
-        if sweeping.await.is_err() {
-            warn!("sweeping leftovers failed");
+    let until_stopped = async move {
+        tokio::select! {
+            () = sweeping => {}
+            () = stopping => {}
         }
     };
-    drop(lifetime.spawn("sweep", watching));
+    drop(lifetime.spawn("sweep", until_stopped));
+}
+
+fn sweep_once(stores: &BTreeSet<PathBuf>) {
+    for store in stores.iter().filter(|path| path.is_dir()) {
+        match zeroshare_staging::sweep(store, SystemTime::now(), STALE) {
+            Ok(swept) if swept.removed.is_empty() => {}
+            Ok(swept) => {
+                info!(store = %store.display(), removed = swept.removed.len(), "leftovers removed");
+            }
+            // A store of somebody else is theirs to tend.
+            Err(error) => {
+                let error = chain(&error);
+                tracing::debug!(store = %store.display(), error, "not swept");
+            }
+        }
+    }
 }

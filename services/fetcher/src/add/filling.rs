@@ -95,11 +95,14 @@ impl Filling {
         Ok(())
     }
 
-    /// Waits until all is written.
-    pub(super) async fn finish(mut self) -> Result<(), CallError> {
-        self.close()?;
-        self.write_batch().await?;
-        self.settle().await
+    /// Waits until all is written, or, after a failure, until nothing is written any more.
+    pub(super) async fn finish(mut self, filled: Result<(), CallError>) -> Result<(), CallError> {
+        let closed = filled.and_then(|()| self.close());
+        let written = match closed {
+            Ok(()) => self.write_batch().await,
+            Err(error) => Err(error),
+        };
+        written.and(self.settle().await)
     }
 
     fn open_line(&self, line: u32) -> Result<Open, CallError> {

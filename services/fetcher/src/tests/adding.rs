@@ -5,10 +5,10 @@ use std::path::Path;
 use bytes::Bytes;
 use zeroshare_api::errors::{self, ErrorReason};
 use zeroshare_content::{Algorithm, Entry};
-use zeroshare_testkit::{TestEntry, TestTree};
+use zeroshare_testkit::{TestEntry, TestTree, eventually};
 use zeroshare_wire::pb::fetcher::v1::{AddContentRequest, AddContentResponse};
 
-use super::machine::Machine;
+use super::machine::{LIMIT, Machine};
 
 const ALGORITHM: Algorithm = Algorithm::Sha256New;
 
@@ -98,6 +98,45 @@ async fn what_does_not_match_is_not_added() {
             "case {index}: {status}"
         );
         assert_eq!(machine.shown(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_caller_did_not_finish_is_removed() {
+    let machine = Machine::new();
+    let tree = TestTree::with_slices(34);
+    let whole = messages(&tree, ALGORITHM, 100_000);
+    let half = whole[..whole.len() / 2].to_vec();
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let mut client = machine.client.clone();
+    let call = client.add_content(tokio_stream::wrappers::ReceiverStream::new(receiver));
+    let entries = async || {
+        let listed = std::fs::read_dir(machine.store());
+        listed.map_or(0, Iterator::count)
+    };
+    let half_of_it = async {
+        for message in half {
+            sender.send(message).await.unwrap();
+        }
+        eventually("it is begun", LIMIT, async || entries().await > 0).await;
+    };
+    // The call is dropped in the middle.
+    tokio::select! {
+        answer = call => panic!("it cannot be over: {answer:?}"),
+        () = half_of_it => {}
+    }
+    eventually("it is gone", LIMIT, async || entries().await == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_without_bytes_are_refused() {
+    let whole = messages(&TestTree::small(), ALGORITHM, 1024);
+    for place in [1, 2, whole.len()] {
+        let machine = Machine::new();
+        let mut messages = whole.clone();
+        messages.insert(place, AddContentRequest::default());
+        let status = add(&machine, messages).await.unwrap_err();
+        assert_eq!(errors::reason(&status), Some(ErrorReason::MalformedRequest));
     }
 }
 
