@@ -1,5 +1,6 @@
 //! Single decisions, one by one.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::start;
@@ -201,16 +202,19 @@ fn whoever_is_often_wrong_and_right_when_asked_again_does_not_count_as_insisting
 fn only_a_piece_that_is_still_missing_is_news() {
     let now = start();
     let mut transfer = Transfer::new(runs(10), Settings::default());
-    let partial = transfer.add_provider(Holding::Partial(vec![3..5]));
+    let partial = transfer.add_provider(Holding::Partial(vec![3..4, 4..5]));
     let call = transfer.poll_call(now).unwrap();
     for unit in &call.units {
         transfer.handle_unit(call.id, *unit, UnitOutcome::Proven);
     }
     transfer.handle_call_end(now, call.id, CallEnd::Finished);
-    assert!(!transfer.handle_holding(partial, Holding::Partial(vec![3..5])));
-    assert!(!transfer.handle_holding(partial, Holding::Partial(vec![20..30])));
-    assert!(transfer.handle_holding(partial, Holding::Partial(vec![4..6])));
-    assert!(!transfer.handle_holding(partial, Holding::Partial(vec![4..6])));
+    let news = |transfer: &mut Transfer, range: Range<u32>| {
+        transfer.handle_holding(partial, Holding::Partial([range].into()))
+    };
+    assert!(!news(&mut transfer, 3..5));
+    assert!(!news(&mut transfer, 20..30));
+    assert!(news(&mut transfer, 4..6));
+    assert!(!news(&mut transfer, 4..6));
 }
 
 #[test]
