@@ -151,7 +151,7 @@ async fn find(
 /// What is said by datagram only is no success: it may be of a node that is gone.
 fn conclude(report: &FindReport) -> Result<Exit, Failure> {
     let is_known = report.path.is_some() || report.size_bytes.is_some();
-    if is_known || report.providers.iter().any(|holder| holder.answers) {
+    if is_known || report.providers.iter().any(Holder::answers) {
         return Ok(Exit::Done);
     }
     let message = format!(
@@ -230,7 +230,7 @@ fn nobody(status: &tonic::Status) -> bool {
 mod tests {
     use super::*;
 
-    fn report(answers: bool) -> FindReport {
+    fn report(claim: &'static str) -> FindReport {
         FindReport {
             content_id: "x".to_owned(),
             path: None,
@@ -239,8 +239,7 @@ mod tests {
             providers: vec![Holder {
                 peer_id: Some("p".to_owned()),
                 address: Some("10.77.0.3:38339".to_owned()),
-                claim: "stated",
-                answers,
+                claim,
                 held_pieces: None,
                 total_pieces: None,
                 size_bytes: None,
@@ -250,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_provider_that_does_not_answer_is_shown_as_such_and_is_nobody() {
-        let silent = report(false);
+        let silent = report("stated");
         let failure = conclude(&silent).unwrap_err();
         assert_eq!(failure.exit, Exit::Nobody);
         assert_eq!(failure.reason, "NO_PROVIDERS");
@@ -261,10 +260,10 @@ mod tests {
 
     #[test]
     fn one_that_answers_or_a_tree_that_is_here_is_found() {
-        assert_eq!(conclude(&report(true)), Ok(Exit::Done));
+        assert_eq!(conclude(&report("confirmed")), Ok(Exit::Done));
         let here = FindReport {
             path: Some("/store/x".to_owned()),
-            ..report(false)
+            ..report("stated")
         };
         assert_eq!(conclude(&here), Ok(Exit::Done));
     }

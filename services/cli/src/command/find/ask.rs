@@ -30,6 +30,9 @@ const MAX_ADDRESSES: usize = 4;
 /// A peer on a LAN answers within milliseconds.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
+/// What the peer itself said.
+const CONFIRMED: &str = "confirmed";
+
 /// A peer that has it, or says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Holder {
@@ -38,14 +41,17 @@ pub(super) struct Holder {
     pub(super) address: Option<String>,
     /// "confirmed" by the peer itself, "stated" or "probable" by datagram only.
     pub(super) claim: &'static str,
-    /// Whether it answered when it was asked itself.
-    pub(super) answers: bool,
     pub(super) held_pieces: Option<u32>,
     pub(super) total_pieces: Option<u32>,
     pub(super) size_bytes: Option<u64>,
 }
 
 impl Holder {
+    /// Whether it answered when it was asked itself: one that answered and has nothing is no holder.
+    pub(super) fn answers(&self) -> bool {
+        self.claim == CONFIRMED
+    }
+
     pub(super) fn cells(&self) -> [String; 4] {
         let part = match (self.held_pieces, self.total_pieces) {
             (Some(held), Some(total)) if held == total => "all".to_owned(),
@@ -59,7 +65,7 @@ impl Holder {
             text(&self.peer_id),
             text(&self.address),
             part,
-            if self.answers {
+            if self.answers() {
                 self.claim.to_owned()
             } else {
                 format!("{}, does not answer", self.claim)
@@ -69,8 +75,7 @@ impl Holder {
 
     fn take_in(&mut self, address: SocketAddr, stat: &ContentStat) {
         self.address = Some(address.to_string());
-        self.claim = "confirmed";
-        self.answers = true;
+        self.claim = CONFIRMED;
         self.held_pieces = Some(stat.held_pieces);
         self.total_pieces = Some(stat.total_pieces);
         self.size_bytes = Some(stat.content_size_bytes);
@@ -158,7 +163,6 @@ fn unconfirmed(peer_id: Option<String>, claim: &'static str) -> Holder {
         peer_id,
         address: None,
         claim,
-        answers: false,
         held_pieces: None,
         total_pieces: None,
         size_bytes: None,
