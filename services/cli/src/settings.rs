@@ -123,8 +123,11 @@ fn resolve(
             runtime_dir.clone_into(&mut common.places.cache_dir);
         }
     }
-    let discovery = DiscoveryConfig::resolve(flags.discovery, file.table("discovery")?, &common)?;
+    let mut discovery =
+        DiscoveryConfig::resolve(flags.discovery, file.table("discovery")?, &common)?;
     let store = StoreConfig::resolve(flags.store, file.table("store")?, &common)?;
+    // Who may read may also ask.
+    discovery.allowed.extend(store.allow.iter().copied());
     let fetcher = FetcherConfig::resolve(flags.fetcher, file.table("fetcher")?, &common)?;
     Ok(Resolved {
         common,
@@ -137,4 +140,28 @@ fn resolve(
 pub(crate) fn refused(message: String) -> Failure {
     Failure::new(Exit::Usage, "CONFIGURATION", message)
         .advise("`zeroshare config show` lists all settings and where each comes from.")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn who_may_read_may_also_ask() {
+        let network = "10.9.0.0/16".parse().unwrap();
+        let mut flags = Settings::default();
+        flags.store.allow = vec![network];
+        let home = ("HOME".to_owned(), "/nowhere".into());
+        let env = Env {
+            vars: BTreeMap::from([home]),
+            uid: 1000,
+        };
+
+        let resolved = Resolved::new(flags, None, &env).unwrap();
+
+        assert_eq!(resolved.store.allow, [network]);
+        assert_eq!(resolved.discovery.allowed, [network]);
+    }
 }
