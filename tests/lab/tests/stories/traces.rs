@@ -87,14 +87,7 @@ async fn one_fetch_is_one_trace_over_three_hosts() -> Result<()> {
 
     print_tree(&spans);
     let services: BTreeSet<&str> = spans.iter().map(|seen| seen.service.as_str()).collect();
-    for service in [
-        "fetcher-c",
-        "discovery-c",
-        "store-a",
-        "store-b",
-        "discovery-a",
-        "discovery-b",
-    ] {
+    for service in ["fetcher-c", "discovery-c", "store-a", "store-b"] {
         assert!(
             services.contains(service),
             "{service} took no part: {services:?}"
@@ -127,6 +120,10 @@ fn fetch_over_three_hosts(collector: &Collector, endpoint: SocketAddr) -> Result
         &["/zeroshare", "fetch", &id, "--timeout", "10s"],
     )?;
     lab.wait_offered("b", &id)?;
+    // Slow enough that C hears of B's new holding before A alone has given everything. Whether C asks by datagram depends
+    // on the filters it has heard.
+    lab.slow_down("a", "20mbit")?;
+    lab.slow_down("b", "20mbit")?;
     lab.exec(
         "fetcher-c",
         &["/zeroshare", "fetch", &id, "--timeout", "10s"],
@@ -149,7 +146,7 @@ fn fetch_over_three_hosts(collector: &Collector, endpoint: SocketAddr) -> Result
             .cloned()
             .collect();
         let has = |service: &str| trace.iter().any(|seen: &Seen| seen.service == service);
-        Ok(has("store-a") && has("store-b") && has("discovery-a") && has("discovery-b"))
+        Ok(has("store-a") && has("store-b"))
     })
     .with_context(|| {
         format!(
