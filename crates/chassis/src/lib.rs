@@ -11,6 +11,7 @@ pub mod networks;
 pub mod places;
 pub mod process;
 pub mod propagate;
+pub mod rate;
 pub mod restrict;
 pub mod serve;
 pub mod settings;

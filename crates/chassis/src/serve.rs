@@ -7,6 +7,7 @@ mod accept;
 mod activity;
 mod bounds;
 mod connection;
+mod direct;
 mod metered;
 mod pages;
 mod request;
@@ -26,6 +27,7 @@ use tonic::{Status, service::Routes};
 use self::accept::{Acceptor, TcpDoor, UnixDoor};
 pub use self::{
     bounds::{Bounds, LanBounds},
+    direct::{DirectBody, Parts},
     pages::{PageBudget, PageClaim},
 };
 use crate::{

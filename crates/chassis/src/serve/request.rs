@@ -24,6 +24,7 @@ use tracing::{Instrument as _, Span};
 use super::{
     Bounds, PageBudget, PeerAddress, PeerCredentials,
     activity::{Activity, Call},
+    direct::{self, DirectBody},
 };
 use crate::propagate;
 
@@ -109,7 +110,11 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
                     Err(_) => too_silent().into_http(),
                 },
             };
-            Ok(response.map(|inner| ResponseBody::new(inner, call, span, silence)))
+            let (mut parts, inner) = response.into_parts();
+            let direct = parts.extensions.remove::<DirectBody>();
+            let body = direct.map_or(inner, DirectBody::into_body);
+            let body = ResponseBody::new(body, call, span, silence);
+            Ok(Response::from_parts(parts, body))
         })
     }
 }
@@ -214,8 +219,7 @@ impl ResponseBody {
         ready!(silence.poll_end(cx));
         self.silence = None;
         self.inner = tonic::body::Body::empty();
-        let response = too_silent().into_http::<()>();
-        Poll::Ready(Frame::trailers(response.into_parts().0.headers))
+        Poll::Ready(Frame::trailers(direct::trailers(&too_silent())))
     }
 }
 
