@@ -2,6 +2,7 @@
 
 mod assign;
 mod outcome;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
