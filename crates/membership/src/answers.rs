@@ -13,7 +13,7 @@ use std::{
 use zeroshare_content::ContentId;
 use zeroshare_wire::{
     AtMost,
-    datagram::{Answer, Body, Holding, HoldingState, Query, Tag, TraceContext},
+    datagram::{Answer, Body, Holding, Query, Tag, TraceContext},
 };
 
 use crate::{
@@ -158,10 +158,10 @@ impl Membership {
         let held = |tag: Tag| Some((tag, self.holdings.find(query.day, tag)?));
         let held: Vec<_> = tags.into_iter().filter_map(held).collect();
         let contents = held.iter().map(|(_, (content, _))| *content).collect();
-        let holdings = held.into_iter().map(|(tag, (_, part))| Holding {
+        let holdings = held.into_iter().map(|(tag, (_, share))| Holding {
             tag,
-            part,
-            state: HoldingState::Held,
+            part: share.part,
+            state: share.state,
         });
         let answer = Answer {
             nonce: query.nonce,

@@ -3,17 +3,32 @@
 use std::collections::BTreeMap;
 
 use zeroshare_content::ContentId;
-use zeroshare_wire::datagram::{Bloom, Day, DayKey, FilterPart, GroupKey, Tag};
+use zeroshare_wire::datagram::{Bloom, Day, DayKey, FilterPart, GroupKey, HoldingState, Tag};
 
 /// A whole part, in 1/255.
 pub(crate) const WHOLE: u8 = u8::MAX;
+
+/// How much of something is here, and what this node has to do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// In 1/255.
+    pub(crate) part: u8,
+    pub(crate) state: HoldingState,
+}
+
+impl Share {
+    /// Whether filters name it: they cannot say how little it is.
+    fn is_summed_up(self) -> bool {
+        self.part > 0
+    }
+}
 
 /// What this node offers to others.
 #[derive(Debug)]
 pub(crate) struct Holdings {
     group: GroupKey,
     day: Day,
-    held: BTreeMap<ContentId, u8>,
+    held: BTreeMap<ContentId, Share>,
     /// For the day before, this one and the one after.
     tags: BTreeMap<Day, BTreeMap<Tag, ContentId>>,
     /// Sums up what is held whole; made when first needed.
@@ -47,41 +62,46 @@ impl Holdings {
         changed
     }
 
-    /// Takes in how much of something is held, in 1/255; 0: it is not here any more. Says whether it came or went.
-    pub(crate) fn set(&mut self, id: ContentId, part: u8) -> bool {
-        let before = match part {
-            0 => self.held.remove(&id),
-            part => self.held.insert(id, part),
+    /// Takes in how much of something is held; `None`: it is not here any more. Says whether filters change with it.
+    pub(crate) fn set(&mut self, id: ContentId, share: Option<Share>) -> bool {
+        let before = match share {
+            None => self.held.remove(&id),
+            Some(share) => self.held.insert(id, share),
         };
-        // Names and filters say that it is here, not how much of it: else who fetches would speak all the time.
-        if (before.unwrap_or(0) == 0) == (part == 0) {
-            return false;
-        }
-        for day in self.day.accepted() {
-            let tag = DayKey::new(day, &self.group).tag(&id);
-            let tags = self.tags.entry(day).or_default();
-            if part == 0 {
-                tags.remove(&tag);
-            } else {
-                tags.insert(tag, id);
+        if before.is_some() != share.is_some() {
+            for day in self.day.accepted() {
+                let tag = DayKey::new(day, &self.group).tag(&id);
+                let tags = self.tags.entry(day).or_default();
+                if share.is_none() {
+                    tags.remove(&tag);
+                } else {
+                    tags.insert(tag, id);
+                }
             }
         }
-        self.summaries = None;
-        true
+        // Filters say that it is here, not how much of it: else who fetches would speak all the time.
+        let is_news =
+            before.is_some_and(Share::is_summed_up) != share.is_some_and(Share::is_summed_up);
+        if is_news {
+            self.summaries = None;
+        }
+        is_news
     }
 
     /// What is held under a tag, and how much of it.
-    pub(crate) fn find(&self, day: Day, tag: Tag) -> Option<(ContentId, u8)> {
+    pub(crate) fn find(&self, day: Day, tag: Tag) -> Option<(ContentId, Share)> {
         let id = self.tags.get(&day)?.get(&tag)?;
-        self.held.get(id).map(|part| (*id, *part))
+        self.held.get(id).map(|share| (*id, *share))
     }
 
     /// The filters over all that is held, in part or whole.
     pub(crate) fn summary(&mut self) -> Vec<FilterPart> {
-        let (day, tags) = (self.day, &self.tags);
+        let (day, tags, held) = (self.day, &self.tags, &self.held);
         let filters = self.summaries.get_or_insert_with(|| {
-            let today = tags.get(&day).into_iter().flat_map(BTreeMap::keys);
-            Bloom::summaries(today.copied())
+            let is_named = |id: &ContentId| held.get(id).is_some_and(|share| share.is_summed_up());
+            let today = tags.get(&day).into_iter().flatten();
+            let named = today.filter(|(_, id)| is_named(id));
+            Bloom::summaries(named.map(|(tag, _)| *tag))
         });
         // At most MAX_FILTERS, which is a u8.
         let count = u8::try_from(filters.len()).unwrap_or(u8::MAX);
@@ -116,22 +136,46 @@ mod tests {
 
     use super::*;
 
+    fn held(part: u8) -> Share {
+        let state = HoldingState::Held;
+        Share { part, state }
+    }
+
     #[test]
     fn only_what_comes_or_goes_is_news_and_how_much_of_it_is_known() {
         let id = ContentId::Blob(BlobId::of(HashKind::Sha256, b"a"));
         let day = Day::from_number(20_000);
         let mut holdings = Holdings::new(GroupKey::none(), day);
         let tag = DayKey::new(day, &GroupKey::none()).tag(&id);
-        assert!(!holdings.set(id, 0));
-        assert!(holdings.set(id, 1));
+        assert!(!holdings.set(id, None));
+        assert!(holdings.set(id, Some(held(1))));
         holdings.summary();
         for part in [2, 100, WHOLE] {
-            assert!(!holdings.set(id, part));
-            assert_eq!(holdings.find(day, tag), Some((id, part)));
+            assert!(!holdings.set(id, Some(held(part))));
+            assert_eq!(holdings.find(day, tag), Some((id, held(part))));
         }
         assert!(holdings.summaries.is_some(), "not made anew");
-        assert!(holdings.set(id, 0));
+        assert!(holdings.set(id, None));
         assert!(holdings.find(day, tag).is_none());
+    }
+
+    #[test]
+    fn filters_do_not_name_what_is_not_there_yet() {
+        let id = ContentId::Blob(BlobId::of(HashKind::Sha256, b"a"));
+        let day = Day::from_number(20_000);
+        let mut holdings = Holdings::new(GroupKey::none(), day);
+        let tag = DayKey::new(day, &GroupKey::none()).tag(&id);
+        let member = |part| {
+            let state = HoldingState::Member;
+            Some(Share { part, state })
+        };
+        assert!(!holdings.set(id, member(0)));
+        assert!(!holdings.summary()[0].bloom.contains(tag));
+        assert!(holdings.find(day, tag).is_some(), "whoever asks is told");
+        assert!(holdings.set(id, member(1)));
+        assert!(holdings.summary()[0].bloom.contains(tag));
+        assert!(!holdings.set(id, Some(held(1))), "it was named before");
+        assert!(holdings.set(id, None));
     }
 
     #[test]
@@ -140,8 +184,8 @@ mod tests {
         let id = ContentId::Blob(BlobId::of(HashKind::Sha256, b"a"));
         let today = Day::from_number(20_000);
         let mut holdings = Holdings::new(group.clone(), today);
-        assert!(holdings.set(id, WHOLE));
-        assert!(!holdings.set(id, WHOLE), "no news");
+        assert!(holdings.set(id, Some(held(WHOLE))));
+        assert!(!holdings.set(id, Some(held(WHOLE))), "no news");
         let found = |holdings: &Holdings, number| {
             let day = Day::from_number(number);
             holdings
@@ -160,7 +204,7 @@ mod tests {
         assert!(found(&holdings, 20_002) && !found(&holdings, 19_999));
         let tag = DayKey::new(Day::from_number(20_001), &group).tag(&id);
         assert!(holdings.summary()[0].bloom.contains(tag));
-        assert!(holdings.set(id, 0));
+        assert!(holdings.set(id, None));
         assert!(!found(&holdings, 20_001));
         assert!(!holdings.summary()[0].bloom.contains(tag));
     }

@@ -41,6 +41,7 @@ pub use event::{
     Asked, Claim, Counters, Destination, Event, LookupId, PeerView, Provider, Report, Transmit,
     Verdict,
 };
+pub use lookups::Search;
 pub use machine::Membership;
 pub use place::{Place, Subnet, SubnetError};
 pub use settings::{Memory, Presence, RememberedBan, Settings};

@@ -25,6 +25,9 @@ use crate::{
 /// Lookups at a time; each asks a bounded number of times.
 const MOST_LOOKUPS: usize = 256;
 
+/// How many providers are wanted unless somebody wants more.
+pub(crate) const ENOUGH: u8 = 3;
+
 /// All lookups that are open.
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
@@ -33,9 +36,23 @@ pub(crate) struct Lookups {
     last_id: u64,
 }
 
+/// What to look for.
+#[derive(Debug, Clone, Copy)]
+pub struct Search<'a> {
+    /// One tree under all its ids, at most 16.
+    pub contents: &'a [ContentId],
+    /// For how long.
+    pub wait: Duration,
+    /// The trace of the fetch that it is for.
+    pub trace: Option<TraceContext>,
+    /// How many providers are wanted: while fewer are known, everybody is asked. `None`: [`ENOUGH`].
+    pub enough: Option<u8>,
+}
+
 #[derive(Debug)]
 struct Lookup {
     tags: Tags,
+    enough: u8,
     deadline: Instant,
     next_ask: Option<Instant>,
     asks: u32,
@@ -43,7 +60,7 @@ struct Lookup {
     round: u8,
     nonces: BTreeSet<u64>,
     trace: Option<TraceContext>,
-    found: BTreeMap<(PeerKey, ContentId), Claim>,
+    found: BTreeMap<(PeerKey, ContentId), Told>,
     awaited: BTreeMap<PeerKey, Awaited>,
 }
 
@@ -73,9 +90,19 @@ impl Tags {
     }
 }
 
+/// What the edge was told of a provider; the larger counts more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Told {
+    claim: Claim,
+    /// Whether it holds something, and does not only take part in getting it.
+    holds: bool,
+}
+
 impl Lookup {
+    /// Those who hold it: while others only get it as well, somebody else is looked for.
     fn nodes_found(&self) -> BTreeSet<PeerKey> {
-        self.found.keys().map(|(key, _)| *key).collect()
+        let holding = self.found.iter().filter(|(_, told)| told.holds);
+        holding.map(|((key, _), _)| *key).collect()
     }
 }
 
@@ -103,8 +130,7 @@ impl Lookups {
 impl Membership {
     /// Begins a lookup: who holds any of `contents` (one tree under all its ids, at most 16)?
     ///
-    /// Providers come as [`crate::Event::Found`], those known already before this returns; [`crate::Event::LookupEnded`] comes when
-    /// `wait` is over. `None`: too many lookups are open.
+    /// As [`Self::search`] for as many as are usually wanted.
     pub fn find(
         &mut self,
         now: Instant,
@@ -112,6 +138,20 @@ impl Membership {
         wait: Duration,
         trace: Option<TraceContext>,
     ) -> Option<LookupId> {
+        let search = Search {
+            contents,
+            wait,
+            trace,
+            enough: None,
+        };
+        self.search(now, &search)
+    }
+
+    /// Begins a lookup.
+    ///
+    /// Providers come as [`crate::Event::Found`], those known already before this returns; [`crate::Event::LookupEnded`] comes when
+    /// its time is over. `None`: too many lookups are open.
+    pub fn search(&mut self, now: Instant, search: &Search<'_>) -> Option<LookupId> {
         if self.lookups.open.len() >= MOST_LOOKUPS {
             return None;
         }
@@ -121,7 +161,8 @@ impl Membership {
             let key = DayKey::new(day, self.identity.group());
             (
                 day,
-                contents
+                search
+                    .contents
                     .iter()
                     .map(|content| (key.tag(content), *content))
                     .collect(),
@@ -136,19 +177,20 @@ impl Membership {
                     .map(names)
                     .collect(),
             ),
-            deadline: now + wait,
+            enough: search.enough.unwrap_or(ENOUGH).max(1),
+            deadline: now + search.wait,
             next_ask: None,
             asks: 0,
             asks_since_found: 0,
             round: 0,
             nonces: BTreeSet::new(),
-            trace,
+            trace: search.trace,
             found: BTreeMap::new(),
             awaited: BTreeMap::new(),
         };
         self.lookups.open.insert(id, lookup);
         self.find_known(now, id);
-        self.plan_first_ask(now, id, wait);
+        self.plan_first_ask(now, id, search.wait);
         self.ask_lookups(now);
         Some(id)
     }

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, net::SocketAddr, time::Instant};
 
 use zeroshare_content::ContentId;
-use zeroshare_wire::datagram::{Body, Datagram, DatagramError, Day, NodeId, decode};
+use zeroshare_wire::datagram::{Body, Datagram, DatagramError, Day, HoldingState, NodeId, decode};
 
 use crate::{
     answers::{Answers, Question},
@@ -11,7 +11,7 @@ use crate::{
     drops::{DropReason, Drops},
     echoes::Echoes,
     event::{Counters, Destination, Event, Report, Transmit, Verdict},
-    holdings::Holdings,
+    holdings::{Holdings, Share},
     identity::Identity,
     lookups::Lookups,
     nonces::SeenNonces,
@@ -121,7 +121,25 @@ impl Membership {
 
     /// Takes in how much of something is held and offered, in 1/255; 0: nothing any more.
     pub fn handle_holding(&mut self, now: Instant, content: ContentId, part: u8) {
-        if self.holdings.set(content, part) {
+        let state = HoldingState::Held;
+        self.set_holding(now, content, (part > 0).then_some(Share { part, state }));
+    }
+
+    /// Takes in that something is being got: whoever asks is told, with how much of it is here (in 1/255, also 0).
+    ///
+    /// It ends with [`Self::handle_holding`].
+    pub fn handle_arriving(
+        &mut self,
+        now: Instant,
+        content: ContentId,
+        part: u8,
+        state: HoldingState,
+    ) {
+        self.set_holding(now, content, Some(Share { part, state }));
+    }
+
+    fn set_holding(&mut self, now: Instant, content: ContentId, share: Option<Share>) {
+        if self.holdings.set(content, share) {
             self.announce_change(now);
         }
     }

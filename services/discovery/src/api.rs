@@ -79,6 +79,7 @@ impl DiscoveryService for Api {
             .map_err(|error| malformed_field(&error))?;
         let wait = optional_duration("wait", request.wait.as_ref(), LONGEST_WAIT)
             .map_err(|error| malformed_field(&error))?;
+        let enough = convert::enough(request.enough).map_err(|error| malformed_field(&error))?;
         let (found, receiver) = mpsc::channel(MOST_FOUND);
         let key = LookupKey(self.last_lookup.fetch_add(1, Ordering::Relaxed));
         let trace = propagate::trace_context().and_then(TraceContext::from_bytes);
@@ -87,6 +88,7 @@ impl DiscoveryService for Api {
             contents,
             wait: wait.unwrap_or_default(),
             trace,
+            enough,
             found,
         }))
         .await?;

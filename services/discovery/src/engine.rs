@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use zeroshare_chassis::Lifetime;
 use zeroshare_content::ContentId;
 use zeroshare_membership::{Counters, Event, Membership, Memory, Report, Road};
-use zeroshare_wire::datagram::{Day, NodeId};
+use zeroshare_wire::datagram::{Day, HoldingState, NodeId};
 
 use self::{asked::AskedLog, lookups::OpenLookups, watchers::Watchers};
 pub(crate) use self::{
@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Describe(oneshot::Sender<NetworkView>),
     /// So much of something is held, in 1/255.
     Holding(ContentId, u8),
+    /// Something is being got, and so much of it is here.
+    Arriving(ContentId, u8, HoldingState),
     /// The store listens here.
     StorePort(u16),
     /// These are the interfaces.
@@ -192,6 +194,9 @@ impl Engine {
             Command::Report(report) => machine.handle_report(now, &report),
             Command::Describe(reply) => drop(reply.send(self.describe())),
             Command::Holding(content, part) => machine.handle_holding(now, content, part),
+            Command::Arriving(content, part, state) => {
+                machine.handle_arriving(now, content, part, state);
+            }
             Command::StorePort(port) => machine.handle_store_port(now, port),
             Command::Interfaces(interfaces) => {
                 machine.handle_day(now, today());

@@ -14,6 +14,7 @@ use zeroshare_api::{
     rpc::store::v1::local_store_service_client::LocalStoreServiceClient,
 };
 use zeroshare_content::ContentId;
+use zeroshare_wire::datagram::HoldingState;
 use zeroshare_wire::pb::store::v1::{
     DescribeStoreRequest, HeldContent, WatchContentRequest, WatchContentResponse,
     watch_content_response::Event,
@@ -122,35 +123,35 @@ impl Follower {
                 if let Some(missing) = missing {
                     missing.remove(&id);
                 }
-                self.set(id, part_of(&held)).await;
+                self.set(id, share_of(&held)).await;
             }
             Some(Event::GoneContentId(id)) => {
                 if let Ok(id) = id.parse() {
-                    self.set(id, 0).await;
+                    self.set(id, None).await;
                 }
             }
             Some(Event::SnapshotDone(_)) => {
                 for id in missing.take().unwrap_or_default() {
-                    self.set(id, 0).await;
+                    self.set(id, None).await;
                 }
             }
             None => {}
         }
     }
 
-    async fn set(&mut self, id: ContentId, part: u8) {
-        if part == 0 {
-            if !self.held.remove(&id) {
-                return;
-            }
-        } else {
-            if self.held.len() >= MOST_HELD && !self.held.contains(&id) {
-                return;
-            }
+    async fn set(&mut self, id: ContentId, share: Option<(u8, HoldingState)>) {
+        let command = match share {
+            None if !self.held.remove(&id) => return,
+            Some(_) if self.held.len() >= MOST_HELD && !self.held.contains(&id) => return,
+            None => Command::Holding(id, 0),
+            Some((part, HoldingState::Held)) => Command::Holding(id, part),
+            Some((part, state)) => Command::Arriving(id, part, state),
+        };
+        if share.is_some() {
             self.held.insert(id);
         }
         // The engine is gone only when the service stops.
-        drop(self.engine.send(Command::Holding(id, part)).await);
+        drop(self.engine.send(command).await);
     }
 
     async fn learn_port(&mut self) -> Result<(), Status> {
@@ -180,20 +181,33 @@ impl Follower {
     }
 }
 
-/// How much of it peers may have, in 1/255.
-fn part_of(held: &HeldContent) -> u8 {
-    if !held.offered || held.total_pieces == 0 && held.verify_time.is_none() {
-        return 0;
+/// How much of it peers may have, in 1/255, and what this machine has to do with it; `None`: they are told nothing.
+fn share_of(held: &HeldContent) -> Option<(u8, HoldingState)> {
+    if !held.offered {
+        return None;
+    }
+    if held.verify_time.is_some() {
+        return Some((u8::MAX, HoldingState::Held));
+    }
+    // What lies here and is not verified yet is nobody's business; what is being fetched lies nowhere.
+    if !held.path.is_empty() {
+        return None;
+    }
+    let state = match (held.member, held.held_pieces) {
+        (true, _) => HoldingState::Member,
+        (false, 0) => HoldingState::OnItsWay,
+        (false, _) => HoldingState::Held,
+    };
+    if held.held_pieces == 0 {
+        return Some((0, state));
     }
     if held.held_pieces >= held.total_pieces {
-        return u8::MAX;
+        return Some((u8::MAX, state));
     }
     // Something, and less than all.
     let part = u64::from(held.held_pieces) * 255 / u64::from(held.total_pieces);
-    if held.held_pieces == 0 {
-        return 0;
-    }
-    u8::try_from(part).unwrap_or(u8::MAX).clamp(1, 254)
+    let part = u8::try_from(part).unwrap_or(u8::MAX).clamp(1, 254);
+    Some((part, state))
 }
 
 /// The port at which peers are served: all addresses have the same.
@@ -212,24 +226,49 @@ mod tests {
 
     #[test]
     fn only_what_is_offered_counts_and_a_part_is_never_all() {
-        let held = |offered, held_pieces, total_pieces| HeldContent {
-            offered,
+        let fetched = |held_pieces, total_pieces, member| HeldContent {
+            offered: true,
             held_pieces,
             total_pieces,
-            verify_time: Some(from_system_time(UNIX_EPOCH)),
+            member,
             ..HeldContent::default()
         };
+        let whole = HeldContent {
+            path: "/store/a".to_owned(),
+            verify_time: Some(from_system_time(UNIX_EPOCH)),
+            ..fetched(5, 5, false)
+        };
+        let unverified = HeldContent {
+            verify_time: None,
+            ..whole.clone()
+        };
+        let hidden = HeldContent {
+            offered: false,
+            ..whole.clone()
+        };
+        let empty = HeldContent {
+            held_pieces: 0,
+            total_pieces: 0,
+            ..whole.clone()
+        };
         let cases = [
-            (held(false, 5, 5), 0),
-            (held(true, 5, 5), 255),
-            (held(true, 0, 0), 255),
-            (held(true, 0, 5), 0),
-            (held(true, 1, 5), 51),
-            (held(true, 1, 5_000), 1),
-            (held(true, 4_999, 5_000), 254),
+            (hidden, None),
+            (whole, Some((255, HoldingState::Held))),
+            (unverified, None),
+            (empty, Some((255, HoldingState::Held))),
+            (fetched(0, 5, false), Some((0, HoldingState::OnItsWay))),
+            (fetched(0, 5, true), Some((0, HoldingState::Member))),
+            (fetched(1, 5, false), Some((51, HoldingState::Held))),
+            (fetched(1, 5, true), Some((51, HoldingState::Member))),
+            (fetched(1, 5_000, false), Some((1, HoldingState::Held))),
+            (
+                fetched(4_999, 5_000, false),
+                Some((254, HoldingState::Held)),
+            ),
+            (fetched(5, 5, false), Some((255, HoldingState::Held))),
         ];
-        for (content, part) in cases {
-            assert_eq!(part_of(&content), part, "{content:?}");
+        for (content, share) in cases {
+            assert_eq!(share_of(&content), share, "{content:?}");
         }
     }
 

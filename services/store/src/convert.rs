@@ -25,6 +25,7 @@ pub(crate) fn held_whole(holding: &Holding) -> HeldContent {
             0
         },
         total_pieces: holding.pieces,
+        member: false,
     }
 }
 
@@ -38,6 +39,7 @@ pub(crate) fn held_in_part(offer: &Offer) -> HeldContent {
         offered: offer.is_shared(),
         held_pieces: offer.held_count(),
         total_pieces: offer.source().layout().piece_count(),
+        member: offer.is_member(),
     }
 }
 

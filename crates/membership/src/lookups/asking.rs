@@ -11,7 +11,7 @@ use zeroshare_wire::{
     datagram::{Body, MAX_ROUND, Query},
 };
 
-use super::{Tags, claims_of};
+use super::{ENOUGH, Tags, claims_of};
 use crate::{
     beacons::Reach,
     chance::between,
@@ -32,11 +32,11 @@ const QUICK_REPETITIONS: u32 = 6;
 /// The longest pause between repetitions.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// When filters matched, but fewer than [`ENOUGH`], others are asked after this.
+/// When filters matched, but fewer than are wanted, others are asked after this.
 const FILTERS_FIRST: Duration = Duration::from_millis(250);
 
-/// How many answers are wanted.
-const ENOUGH: u8 = 3;
+/// A question wants no more answers than this, whatever the lookup wants.
+const MOST_ENOUGH: u8 = 8;
 
 /// Up to so many nodes answers need not be spread: 166 fit into a socket's default buffer.
 const UNSPREAD_NODES: u32 = 32;
@@ -61,8 +61,10 @@ impl Membership {
         lookup.next_ask = match lookup.nodes_found().len() {
             _ if wait.is_zero() => None,
             0 => Some(now),
-            found if found < usize::from(ENOUGH) => Some(now + FILTERS_FIRST.min(wait / 2)),
-            _ => None,
+            found if found >= usize::from(lookup.enough) => None,
+            // Whoever wants many knows that it has some.
+            _ if lookup.enough > ENOUGH => Some(now),
+            _ => Some(now + FILTERS_FIRST.min(wait / 2)),
         };
     }
 
@@ -100,7 +102,7 @@ impl Membership {
         };
         let nodes = lookup.nodes_found();
         // One repetition tells whether an answer of somebody else was lost.
-        let is_satisfied = nodes.len() >= usize::from(ENOUGH)
+        let is_satisfied = nodes.len() >= usize::from(lookup.enough)
             || (!nodes.is_empty()
                 && (lookup.asks_since_found > 0 || nodes.len() as u64 >= u64::from(known)));
         if lookup.asks >= MOST_ASKS || (is_satisfied && lookup.asks > 0) {
@@ -110,13 +112,13 @@ impl Membership {
         let excused = lookup
             .found
             .iter()
-            .filter(|(_, claim)| **claim == Claim::Stated)
+            .filter(|(_, told)| told.claim == Claim::Stated)
             .map(|((key, _), _)| key.0.first_half());
         let query = Query {
             nonce,
             tags: AtMost::first(lookup.tags.of_day(day).map(|(tag, _)| tag)),
             day,
-            enough: ENOUGH,
+            enough: lookup.enough.min(MOST_ENOUGH),
             spread,
             known_nodes: known,
             exclude: AtMost::first(excused.collect::<BTreeSet<u64>>()),

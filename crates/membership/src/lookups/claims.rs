@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use zeroshare_content::ContentId;
-use zeroshare_wire::datagram::Answer;
+use zeroshare_wire::datagram::{Answer, HoldingState};
 
-use super::Claimed;
+use super::{Claimed, Told};
 use crate::{
     drops::DropReason,
     event::{Claim, Event, LookupId, PeerView, Provider, Report, Verdict},
@@ -201,11 +201,13 @@ impl Membership {
         let Some(lookup) = self.lookups.open.get_mut(&id) else {
             return;
         };
+        let holds = holding.part > 0 && holding.state == HoldingState::Held;
+        let told = Told { claim, holds };
         let before = lookup.found.get(&(*key, content)).copied();
-        if before >= Some(claim) || (before.is_none() && lookup.found.len() >= MOST_FOUND) {
+        if before >= Some(told) || (before.is_none() && lookup.found.len() >= MOST_FOUND) {
             return;
         }
-        lookup.found.insert((*key, content), claim);
+        lookup.found.insert((*key, content), told);
         self.say(Event::Found(
             id,
             Box::new(Provider {

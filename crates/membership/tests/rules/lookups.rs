@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use zeroshare_membership::{Claim, Destination, Event, Report, Road, Verdict};
-use zeroshare_wire::datagram::{
-    Alive, Bloom, Body, Day, FilterPart, GroupKey, Query, TraceContext, decode,
+use zeroshare_membership::{Claim, Destination, Event, Report, Road, Search, Verdict};
+use zeroshare_wire::{
+    AtMost,
+    datagram::{
+        Alive, Answer, Bloom, Body, Day, FilterPart, GroupKey, Holding, HoldingState, Query,
+        TraceContext, decode,
+    },
 };
 
-use crate::bench::{Bench, DAY, Other, SECOND, alive, answer, content, tag};
+use crate::bench::{Bench, DAY, Other, SECOND, alive, answer, content, query, tag};
 
 /// The questions that it asked everybody by the first road.
 fn questions(bench: &mut Bench) -> Vec<Query> {
@@ -154,6 +158,106 @@ fn after_an_answer_it_asks_once_more_and_excuses_who_answered() {
     assert_eq!(later.len(), 1);
     assert_eq!(*later[0].exclude, [holder.node().first_half()]);
     assert_eq!(later[0].round, 0);
+}
+
+#[test]
+fn whoever_wants_many_asks_at_once_although_it_knows_some_and_until_it_has_them() {
+    let mut bench = Bench::new();
+    for last in 1..=4 {
+        let other = Other::at(last);
+        bench.hear(&other, alive_with("it"));
+        bench.echo(&[&other]);
+    }
+    bench.pass(SECOND);
+    bench.said();
+    let mut ask = |enough| {
+        let search = Search {
+            contents: &[content("it")],
+            wait: SECOND,
+            trace: None,
+            enough,
+        };
+        let lookup = bench.machine.search(bench.now, &search).unwrap();
+        let asked = questions(&mut bench).len();
+        bench.machine.cancel(lookup);
+        asked
+    };
+    assert_eq!(ask(None), 0, "four are known, and three are enough");
+    assert_eq!(ask(Some(4)), 0);
+    assert_eq!(ask(Some(24)), 1);
+    let search = Search {
+        contents: &[content("it")],
+        wait: SECOND,
+        trace: None,
+        enough: Some(24),
+    };
+    bench.machine.search(bench.now, &search).unwrap();
+    let asked = questions(&mut bench);
+    assert_eq!(
+        asked[0].enough, 8,
+        "nobody is asked for more answers at once"
+    );
+}
+
+#[test]
+fn while_only_members_are_found_it_goes_on_asking_and_excuses_them() {
+    let mut bench = Bench::new();
+    let member = Other::at(1);
+    bench.meet(&member);
+    bench
+        .machine
+        .find(bench.now, &[content("it")], 5 * SECOND, None)
+        .unwrap();
+    let asked = questions(&mut bench);
+    let said = |part, state| {
+        Body::Answer(Answer {
+            nonce: asked[0].nonce,
+            day: Day::from_number(DAY),
+            holdings: AtMost::first([Holding {
+                tag: tag("it"),
+                part,
+                state,
+            }]),
+        })
+    };
+    bench.hear(&member, said(0, HoldingState::Member));
+    assert_eq!(found(&bench.events()).len(), 1);
+    bench.pass(SECOND);
+    let further = questions(&mut bench);
+    assert!(further.len() >= 5, "{}", further.len());
+    assert_eq!(further[0].exclude.len(), 1);
+    bench.hear(&member, said(0, HoldingState::Member));
+    assert!(found(&bench.events()).is_empty(), "no news");
+    bench.hear(&member, said(9, HoldingState::Held));
+    assert_eq!(found(&bench.events()).len(), 1, "now it has something");
+}
+
+#[test]
+fn whoever_is_getting_it_says_so_and_how_much_of_it_is_there() {
+    let mut bench = Bench::new();
+    let asker = Other::at(1);
+    let states = [
+        (0, HoldingState::OnItsWay),
+        (0, HoldingState::Member),
+        (17, HoldingState::Member),
+    ];
+    for (nonce, (part, state)) in (1..).zip(states) {
+        bench
+            .machine
+            .handle_arriving(bench.now, content("it"), part, state);
+        bench.pass(15 * SECOND);
+        bench.said();
+        let bytes = asker.bytes(Body::Query(query(nonce, "it")));
+        bench.hear_bytes(asker.source, Road::Unicast, &bytes);
+        let said = bench.said();
+        let Body::Answer(answer) = &said[0].datagram.body else {
+            panic!("{said:?}")
+        };
+        assert_eq!(
+            (answer.holdings[0].part, answer.holdings[0].state),
+            (part, state)
+        );
+    }
 }
 
 #[test]
@@ -316,10 +420,7 @@ fn static_peers_are_asked_by_unicast_and_whom_they_know_is_sought() {
     };
     let peers = zeroshare_wire::datagram::Peers {
         nonce,
-        nodes: zeroshare_wire::AtMost::first([
-            address("192.168.7.9", 6),
-            address("198.51.100.1", 7),
-        ]),
+        nodes: AtMost::first([address("192.168.7.9", 6), address("198.51.100.1", 7)]),
         more: false,
     };
     bench.hear_bytes(far.source, Road::Unicast, &far.bytes(Body::Peers(peers)));
@@ -373,7 +474,7 @@ fn a_page_that_nobody_asked_for_is_dropped() {
     let mut bench = Bench::new();
     let peers = zeroshare_wire::datagram::Peers {
         nonce: 5,
-        nodes: zeroshare_wire::AtMost::default(),
+        nodes: AtMost::default(),
         more: true,
     };
     bench.hear(&Other::at(1), Body::Peers(peers));

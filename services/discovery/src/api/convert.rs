@@ -15,6 +15,9 @@ use zeroshare_wire::{
 
 use crate::engine::NetworkView;
 
+/// Providers that a lookup may want: as many as it tells of.
+const MOST_WANTED: u8 = 64;
+
 pub(super) fn provider(provider: Provider) -> FindProvidersResponse {
     let claim = match provider.claim {
         Claim::Probable => HoldingClaim::Probable,
@@ -50,6 +53,22 @@ pub(super) fn peer(peer: PeerView) -> Peer {
         bytes_per_second: peer.bytes_per_second,
         faults: peer.faults,
         ban_end_time: ban_end.map(from_system_time),
+    }
+}
+
+/// How many providers a lookup wants; `None`: as many as usual.
+pub(super) fn enough(number: u32) -> Result<Option<u8>, FieldError> {
+    match u8::try_from(number) {
+        Ok(0) => Ok(None),
+        Ok(number) if number <= MOST_WANTED => Ok(Some(number)),
+        Ok(_) | Err(_) => Err(FieldError {
+            field: "enough",
+            fault: FieldFault::OutOfRange {
+                value: number.into(),
+                least: 0,
+                most: MOST_WANTED.into(),
+            },
+        }),
     }
 }
 

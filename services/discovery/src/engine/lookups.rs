@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::mpsc;
 use tracing::debug;
 use zeroshare_content::ContentId;
-use zeroshare_membership::{LookupId, Membership, Provider};
+use zeroshare_membership::{LookupId, Membership, Provider, Search};
 use zeroshare_wire::datagram::TraceContext;
 
 /// Names a lookup to whoever began it.
@@ -29,6 +29,7 @@ pub(crate) struct FindRequest {
     pub(crate) contents: Vec<ContentId>,
     pub(crate) wait: Duration,
     pub(crate) trace: Option<TraceContext>,
+    pub(crate) enough: Option<u8>,
     pub(crate) found: FoundSender,
 }
 
@@ -45,9 +46,16 @@ impl OpenLookups {
             contents,
             wait,
             trace,
+            enough,
             found,
         } = request;
-        match machine.find(now, &contents, wait, trace) {
+        let search = Search {
+            contents: &contents,
+            wait,
+            trace,
+            enough,
+        };
+        match machine.search(now, &search) {
             Some(id) => {
                 self.open.insert(id, (key, found));
             }

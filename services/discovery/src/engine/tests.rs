@@ -51,6 +51,7 @@ async fn a_question_after_a_sleep_is_of_the_day_it_is() {
         contents: vec![ContentId::Blob(BlobId::of(HashKind::Sha256, b"it"))],
         wait: LIMIT,
         trace: None,
+        enough: None,
         found,
     }));
     engine.do_what_is_due();

@@ -154,6 +154,7 @@ async fn nobody_is_an_answer_in_time_and_malformed_questions_are_refused() {
         let request = FindProvidersRequest {
             content_ids: ids,
             wait: Some(to_duration(Duration::from_secs(seconds))),
+            enough: 0,
         };
         let status = node.client().find_providers(request).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);

@@ -150,6 +150,7 @@ impl Node {
         let request = FindProvidersRequest {
             content_ids: vec![content.to_string()],
             wait: Some(to_duration(wait)),
+            enough: 0,
         };
         let response = self.client().find_providers(request).await;
         let mut stream = response.expect("discovery answers").into_inner();

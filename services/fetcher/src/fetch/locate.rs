@@ -153,6 +153,7 @@ impl Seeker {
         let request = FindProvidersRequest {
             content_ids: self.search.ids.iter().map(ToString::to_string).collect(),
             wait: Some(to_duration(wait)),
+            enough: 0,
         };
         let limit = wait + self.shared.config.patience.local_call;
         let mut discovery = self.shared.discovery();

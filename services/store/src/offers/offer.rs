@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ const DIGEST_BYTES: usize = 32;
 pub(crate) struct Offer {
     id: TreeId,
     is_shared: bool,
+    /// Whether the fetch takes part in a cold start.
+    is_member: AtomicBool,
     source: PieceSource,
     progress: Mutex<Progress>,
 }
@@ -66,6 +69,7 @@ impl Offer {
         Self {
             id,
             is_shared,
+            is_member: AtomicBool::new(false),
             source,
             progress: Mutex::new(progress),
         }
@@ -78,6 +82,11 @@ impl Offer {
     /// Whether peers may have it.
     pub(crate) fn is_shared(&self) -> bool {
         self.is_shared
+    }
+
+    /// Whether the fetch takes part in a cold start.
+    pub(crate) fn is_member(&self) -> bool {
+        self.is_member.load(Ordering::Relaxed)
     }
 
     pub(crate) fn source(&self) -> &PieceSource {
@@ -138,6 +147,9 @@ impl Offer {
 
     /// Takes in what the fetcher says, and tells watchers.
     pub(crate) fn take_in(&self, request: OfferPartialRequest) -> Result<(), Status> {
+        if request.member {
+            self.is_member.store(true, Ordering::Relaxed);
+        }
         if let Some(midstates) = &request.midstates {
             self.take_midstates(midstates)?;
         }

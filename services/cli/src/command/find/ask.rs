@@ -92,6 +92,7 @@ pub(super) async fn discovered(
     let request = FindProvidersRequest {
         content_ids: vec![id.to_string()],
         wait: Some(to_duration(wait)),
+        enough: 0,
     };
     let mut answers = discovery
         .find_providers(request)
