@@ -70,3 +70,53 @@ impl State {
         self.to_bytes()
     }
 }
+
+/// A state, and the start of the block that is not full yet.
+#[derive(Clone)]
+pub(crate) struct Blocks {
+    state: State,
+    block: [u8; BLOCK_BYTES],
+    filled: usize,
+}
+
+impl Blocks {
+    pub(crate) fn from_state(state: State) -> Self {
+        Self {
+            state,
+            block: [0; BLOCK_BYTES],
+            filled: 0,
+        }
+    }
+
+    /// The state after the last full block.
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    pub(crate) fn absorb(&mut self, mut bytes: &[u8]) {
+        if self.filled > 0 {
+            let (head, tail) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.filled));
+            self.block[self.filled..self.filled + head.len()].copy_from_slice(head);
+            self.filled += head.len();
+            if self.filled < BLOCK_BYTES {
+                return;
+            }
+            self.state.absorb(&self.block);
+            bytes = tail;
+        }
+        let rest = self.state.absorb(bytes);
+        self.block[..rest.len()].copy_from_slice(rest);
+        self.filled = rest.len();
+    }
+
+    /// The hash of a file of `size` bytes that ends here.
+    pub(crate) fn finish(self, size: u64) -> [u8; STATE_BYTES] {
+        self.state.finish(&self.block[..self.filled], size)
+    }
+}
+
+impl std::fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Blocks").finish_non_exhaustive()
+    }
+}

@@ -3,16 +3,12 @@ use std::fmt;
 use zeroshare_content::{BlobId, GRAIN};
 
 use crate::Midstates;
-use crate::chain::{BLOCK_BYTES, STATE_BYTES, State};
+use crate::chain::{Blocks, STATE_BYTES, State};
 
 /// Hashes a file part by part and keeps the midstates at its grain borders.
 #[derive(Clone)]
 pub struct GrainHasher {
-    state: State,
-    /// The start of the block that is not full yet.
-    block: [u8; BLOCK_BYTES],
-    /// How many bytes of it there are.
-    filled: usize,
+    blocks: Blocks,
     size: u64,
     borders: Vec<[u8; STATE_BYTES]>,
 }
@@ -21,9 +17,7 @@ impl GrainHasher {
     /// Starts with no bytes.
     pub fn new() -> Self {
         Self {
-            state: State::START,
-            block: [0; BLOCK_BYTES],
-            filled: 0,
+            blocks: Blocks::from_state(State::START),
             size: 0,
             borders: Vec::new(),
         }
@@ -35,9 +29,10 @@ impl GrainHasher {
             let to_border = GRAIN - self.size % GRAIN;
             let here = usize::try_from(to_border).map_or(bytes.len(), |room| room.min(bytes.len()));
             let (in_grain, behind) = bytes.split_at(here);
-            self.absorb(in_grain);
+            self.size += in_grain.len() as u64;
+            self.blocks.absorb(in_grain);
             if self.size.is_multiple_of(GRAIN) {
-                self.borders.push(self.state.to_bytes());
+                self.borders.push(self.blocks.state().to_bytes());
             }
             bytes = behind;
         }
@@ -49,25 +44,8 @@ impl GrainHasher {
             // The file ends at this border: there is no grain behind it.
             self.borders.pop();
         }
-        let digest = self.state.finish(&self.block[..self.filled], self.size);
+        let digest = self.blocks.finish(self.size);
         (BlobId::Sha256(digest), Midstates::from_states(self.borders))
-    }
-
-    fn absorb(&mut self, mut bytes: &[u8]) {
-        self.size += bytes.len() as u64;
-        if self.filled > 0 {
-            let (head, tail) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.filled));
-            self.block[self.filled..self.filled + head.len()].copy_from_slice(head);
-            self.filled += head.len();
-            if self.filled < BLOCK_BYTES {
-                return;
-            }
-            self.state.absorb(&self.block);
-            bytes = tail;
-        }
-        let rest = self.state.absorb(bytes);
-        self.block[..rest.len()].copy_from_slice(rest);
-        self.filled = rest.len();
     }
 }
 

@@ -10,16 +10,29 @@
 //! holds if compress(m\[n−1\], its bytes ‖ padding for the size) is the hash. A list of midstates
 //! is m\[1\] … m\[n−1\], 32 big-endian bytes each.
 //!
-//! The crate does not decide whom to believe: a list is somebody's word until every link from a
-//! grain to the end holds. It knows no disk and no network.
+//! A list is somebody's word until every link from a grain to the end holds. [`FileProof`] keeps whose
+//! word it is, which grains are linked under it, and finds out who contradicted himself. The crate knows no disk,
+//! no network and no time.
 //!
-//! Start reading at [`GrainHasher`], which makes lists, and [`check_grain`], which judges by them.
+//! Start reading at [`GrainHasher`], which makes lists, [`check_grain`], which judges by them, and
+//! [`FileProof`], which decides whom to believe.
 
+mod bits;
 mod chain;
+mod dispute;
+mod file;
 mod grain;
 mod hasher;
+mod judge;
+mod known;
 mod midstates;
+mod party;
 
-pub use grain::{GrainVerdict, check_grain};
+pub use dispute::WantedProbe;
+pub use file::{FileProof, GrainState, MAX_LIST_BYTES, MAX_LISTS, ProofEvent};
+pub use grain::{GrainVerdict, check_grain, check_last_grain};
 pub use hasher::GrainHasher;
+pub use judge::{GrainJudge, Judged, judge_grains};
+pub use known::{KnownList, ListDigest};
 pub use midstates::{Midstates, MidstatesError, grain_count, grain_len};
+pub use party::Party;

@@ -72,7 +72,7 @@ impl Midstates {
         Self(states.into_flattened().into())
     }
 
-    fn states(&self) -> &[[u8; STATE_BYTES]] {
+    pub(crate) fn states(&self) -> &[[u8; STATE_BYTES]] {
         self.0.as_chunks().0
     }
 }

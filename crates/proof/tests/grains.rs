@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 use zeroshare_content::{BlobId, GRAIN};
 use zeroshare_proof::{
-    GrainHasher, GrainVerdict, Midstates, MidstatesError, check_grain, grain_count, grain_len,
+    GrainHasher, GrainJudge, GrainVerdict, Judged, Midstates, MidstatesError, check_grain,
+    check_last_grain, grain_count, grain_len, judge_grains,
 };
 
 const S: usize = 128 * 1024;
@@ -267,4 +268,79 @@ fn content_of(seed: u64, size: usize) -> Vec<u8> {
         .flat_map(|_| next())
         .take(size)
         .collect()
+}
+
+#[test]
+fn grains_in_a_row_are_judged_as_one_by_one_however_they_come() {
+    for size in SIZES.into_iter().filter(|size| *size > 0) {
+        let bytes = content(size);
+        let (digest, midstates) = hashed(&bytes);
+        let grains = grain_count(size as u64);
+        for wrong in [None, Some(0), Some(size / 2), Some(size - 1)] {
+            let mut sent = bytes.clone();
+            if let Some(at) = wrong {
+                sent[at] ^= 1;
+            }
+            for first in [0, grains - 1] {
+                for step in [63, S - 1, 5 * S] {
+                    let mut judge = GrainJudge::new(&midstates, size as u64, &digest, first);
+                    let from = first as usize * S;
+                    sent[from..]
+                        .chunks(step)
+                        .for_each(|part| judge.update(part));
+                    let broken = wrong.filter(|at| *at >= from).map(|at| at / S);
+                    let linked = broken.map_or(grains, |at| u32::try_from(at).unwrap()) - first;
+                    let verdict = broken.map_or(GrainVerdict::Linked, |_| GrainVerdict::Broken);
+                    assert_eq!(
+                        judge.finish(),
+                        Judged { linked, verdict },
+                        "{size} by {step} from {first}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_behind_the_end_and_lists_of_another_length_are_unfit() {
+    let bytes = content(2 * S);
+    let (digest, midstates) = hashed(&bytes);
+    let longer = [&bytes[..], b"!"].concat();
+    let judged = judge_grains(&midstates, bytes.len() as u64, &digest, 0, &longer);
+    assert_eq!((judged.linked, judged.verdict), (2, GrainVerdict::Unfit));
+    let judged = judge_grains(&midstates, 5 * GRAIN, &digest, 0, &bytes);
+    assert_eq!((judged.linked, judged.verdict), (0, GrainVerdict::Unfit));
+}
+
+#[test]
+fn the_last_grain_proves_the_size_by_one_state() {
+    for size in SIZES.into_iter().filter(|size| *size > 0) {
+        let bytes = content(size);
+        let (digest, midstates) = hashed(&bytes);
+        let last = grain_count(size as u64) - 1;
+        let before: [u8; 32] = midstates
+            .as_bytes()
+            .last_chunk()
+            .copied()
+            .unwrap_or_default();
+        let verdict = |size: u64, bytes: &[u8]| check_last_grain(&before, size, &digest, bytes);
+        assert_eq!(
+            verdict(size as u64, grain(&bytes, last)),
+            GrainVerdict::Linked,
+            "{size}"
+        );
+        // The same grain under another size, which its padding would have to hold.
+        let claimed = size as u64 + 7 * GRAIN;
+        assert_eq!(
+            verdict(claimed, grain(&bytes, last)),
+            GrainVerdict::Broken,
+            "{size}"
+        );
+        assert_eq!(
+            verdict(u64::MAX, grain(&bytes, last)),
+            GrainVerdict::Unfit,
+            "{size}"
+        );
+    }
 }
