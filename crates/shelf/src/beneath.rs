@@ -59,8 +59,7 @@ impl Beneath {
 
     /// Opens a regular file below this one for reading; everything else is refused, and nothing waits.
     pub fn file(&self, path: &Path) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = File::from(open_beneath(self.dir.as_fd(), path, flags)?);
+        let file = self.anything(path)?;
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -68,6 +67,13 @@ impl Beneath {
             ));
         }
         Ok(file)
+    }
+
+    /// Opens whatever is below this directory for reading, without waiting for anything: whoever reads has to make sure
+    /// that it is what it should be.
+    pub(crate) fn anything(&self, path: &Path) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        Ok(File::from(open_beneath(self.dir.as_fd(), path, flags)?))
     }
 
     /// Reads where a symbolic link below this directory points; fails for anything else.

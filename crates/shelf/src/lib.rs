@@ -28,7 +28,7 @@ pub use beneath::Beneath;
 pub use boot::boot_id;
 pub use environment::Environment;
 pub use index::{IndexError, IndexPlace};
-pub use pieces::{PART_BYTES, PieceReader, PieceSource, ReadError, Recheck, Sink};
+pub use pieces::{PieceReader, PieceSource, ReadError, Recheck, Sink};
 pub use roots::{RootKind, StoreRoot, find_tree, store_roots};
 pub use scan::{ScanError, ScannedFile, ScannedTree, scan_tree};
 pub use shelf::{

@@ -12,7 +12,7 @@ use zeroshare_content::{Item, Layout, Manifest, Piece, TreePath};
 use crate::beneath::Beneath;
 use crate::index::{Index, IndexError, TreeKey};
 
-pub use parts::{PART_BYTES, Sink};
+pub use parts::Sink;
 pub use reader::PieceReader;
 
 /// A tree whose pieces can be read: verified and indexed, or still being staged.
@@ -114,16 +114,19 @@ impl PieceSource {
         &self.layout
     }
 
-    /// Names the midstates by which a slice asks to be judged; `None` for runs, and while they are unknown.
-    pub fn list_digest(&self, piece: u32) -> Result<Option<[u8; 32]>, IndexError> {
-        match (self.layout.piece(piece), &self.records) {
-            (Some(Piece::Slice { item, .. }), Records::Indexed { index, tree }) => {
-                match self.layout.items().get(item as usize) {
-                    Some(item) => index.list_digest(*tree, item.line),
-                    None => Ok(None),
-                }
-            }
-            (Some(Piece::Slice { .. } | Piece::Run { .. }) | None, _) => Ok(None),
+    /// Names the midstates by which slices of the file on a line ask to be judged; `None` while they are unknown.
+    pub fn list_digest(&self, line: u32) -> Result<Option<[u8; 32]>, IndexError> {
+        match &self.records {
+            Records::Indexed { index, tree } => index.list_digest(*tree, line),
+            Records::Staged => Ok(None),
+        }
+    }
+
+    /// The line of the file that a slice is of; `None` for runs.
+    pub fn slice_line(&self, piece: u32) -> Option<u32> {
+        match self.layout.piece(piece)? {
+            Piece::Slice { item, .. } => Some(self.layout.items().get(item as usize)?.line),
+            Piece::Run { .. } => None,
         }
     }
 

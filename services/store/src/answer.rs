@@ -12,7 +12,7 @@ use tokio::time;
 use tokio_stream::Stream;
 use tonic::Status;
 use zeroshare_chassis::Lifetime;
-use zeroshare_chassis::serve::PageBudget;
+use zeroshare_chassis::serve::{PageBudget, Parts};
 
 use crate::status;
 use crate::store::Store;
@@ -80,6 +80,21 @@ impl<T> Teller<T> {
         }
     }
 
+    /// Waits because a limit says so; fails when nobody reads any more.
+    pub(crate) fn pause(&self, wait: Duration) -> Result<(), Status> {
+        if wait.is_zero() {
+            return Ok(());
+        }
+        let stopping = self.lifetime.stopping();
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = time::sleep(wait) => Ok(()),
+                () = self.parts.closed() => Err(Status::cancelled("nobody reads")),
+                () = stopping => Err(status::shutting_down()),
+            }
+        })
+    }
+
     /// Gives a message that may be left out when the reader is busy.
     pub(crate) fn mention(&self, part: T) {
         // Full or closed: the next one will do, or none.
@@ -108,10 +123,8 @@ impl<T> Teller<T> {
     }
 }
 
-impl<T> Stream for Answer<T> {
-    type Item = Result<T, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+impl<T> Answer<T> {
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T, Status>>> {
         if let Some(part) = ready!(self.parts.poll_recv(context)) {
             return Poll::Ready(Some(Ok(part)));
         }
@@ -121,5 +134,20 @@ impl<T> Stream for Answer<T> {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         Poll::Ready(failure.map(Err))
+    }
+}
+
+impl<T> Stream for Answer<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_part(context)
+    }
+}
+
+/// Pages that are framed already.
+impl Parts for Answer<Bytes> {
+    fn poll_part(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        Self::poll_part(self, context)
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, broadcast};
 use tonic::Request;
 use zeroshare_chassis::Lifetime;
 use zeroshare_chassis::networks::ReadableNetworks;
+use zeroshare_chassis::rate::Throttle;
 use zeroshare_chassis::serve::{PeerAddress, PeerCredentials};
 use zeroshare_content::{Algorithm, TreeId};
 use zeroshare_shelf::{Copies, IndexPlace, Shelf, ShelfOptions, ShelvedRoot};
@@ -44,6 +45,7 @@ impl Fixture {
                 Box::new(|| Ok(Vec::new())),
             )),
             transfers: Slots::new(8, 8),
+            uploads: Throttle::default(),
             changes,
             work: Arc::new(Notify::new()),
             lifetime: Lifetime::new(),

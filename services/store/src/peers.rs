@@ -123,7 +123,8 @@ impl StoreService for Peers {
         )))
     }
 
-    type ReadPiecesStream = Answer<ReadPiecesResponse>;
+    /// Never read: the answer is a body of its own beside it.
+    type ReadPiecesStream = tokio_stream::Empty<Result<ReadPiecesResponse, Status>>;
 
     async fn read_pieces(
         &self,
@@ -157,7 +158,9 @@ impl StoreService for Peers {
             audience: caller.audience(),
             pages,
         };
-        Ok(Response::new(transfer.start(slot)))
+        let mut response = Response::new(tokio_stream::empty());
+        response.extensions_mut().insert(transfer.start(slot));
+        Ok(response)
     }
 
     type ReadMidstatesStream = Answer<ReadMidstatesResponse>;

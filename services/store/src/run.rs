@@ -16,6 +16,7 @@ use zeroshare_chassis::Lifetime;
 use zeroshare_chassis::health::Health;
 use zeroshare_chassis::listen::LocalListener;
 use zeroshare_chassis::networks::ReadableNetworks;
+use zeroshare_chassis::rate::Throttle;
 use zeroshare_chassis::serve::{Admission, Welcome, serve_lan, serve_local};
 use zeroshare_content::TreeId;
 use zeroshare_shelf::{IndexError, Shelf, ShelfError, ShelfEvent, ShelfOptions, boot_id};
@@ -90,6 +91,7 @@ pub async fn run(
             config.max_transfers as usize,
             config.max_transfers_per_peer as usize,
         ),
+        uploads: Throttle::new(config.upload_limit_bytes),
         changes,
         work,
         lifetime: lifetime.clone(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::Args;
 use serde::Deserialize;
 use zeroshare_chassis::listen::LocalAddress;
@@ -80,6 +81,9 @@ pub struct StoreSettings {
     /// Transfers to one peer at once [default: 8].
     #[arg(long, value_name = "COUNT", env = "ZEROSHARE_MAX_TRANSFERS_PER_PEER")]
     pub max_transfers_per_peer: Option<u32>,
+    /// Send all peers together no more than this a second, like 10M or 2MiB; 0: no limit [default: no limit].
+    #[arg(long, value_name = "BYTES", env = "ZEROSHARE_UPLOAD_LIMIT")]
+    pub upload_limit: Option<ByteSize>,
     /// Hash everything again after so many days, since disks decay; 0: never [default: 30].
     #[arg(long, value_name = "DAYS", env = "ZEROSHARE_REVERIFY_DAYS")]
     pub reverify_days: Option<u32>,
@@ -107,6 +111,8 @@ pub struct StoreConfig {
     pub max_transfers: u32,
     /// Transfers to one peer at once.
     pub max_transfers_per_peer: u32,
+    /// How many bytes a second all peers together are sent; `None`: as many as they take.
+    pub upload_limit_bytes: Option<u64>,
     /// After how long everything is hashed again; `None`: never.
     pub reverify_age: Option<Duration>,
     /// How many bytes a second are hashed again.
@@ -167,6 +173,8 @@ impl StoreConfig {
                 });
             }
         }
+        let upload_limit = choose(flags.upload_limit, file.upload_limit, ByteSize(0));
+        let upload_limit_bytes = (upload_limit.0 > 0).then_some(upload_limit.0);
         apart(&common.places.cache_dir, &roots)?;
         Ok(Self {
             roots: shelved(roots, &share, &no_share)?,
@@ -177,6 +185,7 @@ impl StoreConfig {
             static_peers: common.static_peers.clone(),
             max_transfers: transfers,
             max_transfers_per_peer: per_peer,
+            upload_limit_bytes,
             reverify_age: (days > 0).then(|| DAY * days),
             reverify_rate_bytes: u64::from(rate) * 1024 * 1024,
             bounds: LanBounds::lan(),
@@ -293,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_of_nothing_are_refused_and_zero_days_mean_never() {
+    fn bounds_of_nothing_are_refused_and_zero_means_never_or_no_limit() {
         for settings in [
             StoreSettings {
                 max_transfers: Some(0),
@@ -310,6 +319,15 @@ mod tests {
         ] {
             assert!(resolve(&settings).is_err());
         }
+        let limited = |text: &str| {
+            let settings = StoreSettings {
+                upload_limit: Some(text.parse().unwrap()),
+                ..StoreSettings::default()
+            };
+            resolve(&settings).unwrap().upload_limit_bytes
+        };
+        assert_eq!(limited("0"), None);
+        assert_eq!(limited("2MiB"), Some(2 << 20));
         let never = StoreSettings {
             reverify_days: Some(0),
             ..StoreSettings::default()

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, broadcast};
 use tonic::Status;
 use zeroshare_chassis::Lifetime;
 use zeroshare_chassis::networks::ReadableNetworks;
+use zeroshare_chassis::rate::Throttle;
 use zeroshare_content::{ContentId, TreeId};
 use zeroshare_shelf::{Audience, OpenError, PieceSource, Shelf};
 
@@ -15,7 +16,7 @@ use crate::convert::tree_of;
 use crate::offers::{Offer, Offers};
 use crate::slots::Slots;
 use crate::status;
-use crate::transfer::LeastSent;
+use crate::transfer::{LeastSent, PagePool};
 
 /// Calls of this machine's own services at once: as many as it has fetches, and some for people.
 pub(crate) const MAX_LOCAL_TRANSFERS: usize = 256;
@@ -43,6 +44,10 @@ pub(crate) struct Store {
     pub(crate) verifies: Slots,
     pub(crate) watches: Slots,
     pub(crate) least_sent: LeastSent,
+    /// What answers are put together in.
+    pub(crate) pages: Arc<PagePool>,
+    /// The limit of all that peers are sent.
+    pub(crate) uploads: Throttle,
     /// Which tree changed, whole or in part.
     pub(crate) changes: broadcast::Sender<TreeId>,
     /// Rung when something waits to be hashed.
@@ -85,6 +90,7 @@ pub(crate) struct Parts {
     pub(crate) shelf: Shelf,
     pub(crate) networks: Arc<ReadableNetworks>,
     pub(crate) transfers: Slots,
+    pub(crate) uploads: Throttle,
     pub(crate) changes: broadcast::Sender<TreeId>,
     pub(crate) work: Arc<Notify>,
     pub(crate) lifetime: Lifetime,
@@ -102,6 +108,8 @@ impl Store {
             verifies: Slots::new(MAX_VERIFIES, MAX_VERIFIES_PER_USER),
             watches: Slots::new(MAX_WATCHES, MAX_WATCHES_PER_PEER),
             least_sent: LeastSent::default(),
+            pages: Arc::default(),
+            uploads: parts.uploads,
             changes: parts.changes,
             work: parts.work,
             lifetime: parts.lifetime,
@@ -148,8 +156,8 @@ impl Store {
         }
     }
 
-    pub(crate) fn count_sent(&self, bytes: usize) {
-        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    pub(crate) fn count_sent(&self, bytes: u64) {
+        self.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn sent_bytes(&self) -> u64 {

@@ -1,9 +1,12 @@
 //! Sending pieces.
 
 mod least_sent;
+mod pages;
 mod plan;
 mod send;
+mod writer;
 
 pub(crate) use least_sent::LeastSent;
+pub(crate) use pages::{PAGE_BYTES, PagePool};
 pub(crate) use plan::{Order, plan};
 pub(crate) use send::Transfer;

@@ -71,6 +71,7 @@ pub(crate) async fn look(store: Arc<Store>) {
                 watcher.watch(&roots);
             }
             store.shelf.close_idle(CLOSE_IDLE);
+            store.pages.shrink();
             (watched, store.shelf.rescan(SystemTime::now()))
         });
         match looked.await {

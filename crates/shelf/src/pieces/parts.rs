@@ -1,80 +1,51 @@
-//! Handing over bytes in parts.
-
-use std::ops::ControlFlow;
-
-use bytes::Bytes;
+//! Handing over bytes.
 
 use super::ReadError;
 
-/// Bytes are handed over in parts of at most this size.
-pub const PART_BYTES: usize = 256 * 1024;
+/// Takes the bytes of pieces, read straight to where they are wanted.
+pub trait Sink {
+    /// Gives room for the next bytes, at least one and at most `wanted`; `None` stops the reading.
+    fn room(&mut self, wanted: u64) -> Option<&mut [u8]>;
 
-/// Takes the next bytes, in parts of at most [`PART_BYTES`], and may stop the reading.
-pub type Sink<'a> = dyn FnMut(Bytes) -> ControlFlow<()> + 'a;
-
-/// Collects bytes into parts of a good size.
-pub(super) struct Parts<'a, 'b> {
-    buffer: Vec<u8>,
-    filled: usize,
-    /// How many bytes are still to come, so that a buffer is never larger than needed.
-    expected: u64,
-    sink: &'a mut Sink<'b>,
+    /// Notes that the room given last, which has so many bytes, holds the next ones: all of it, or the reading fails.
+    fn filled(&mut self, bytes: usize);
 }
 
-impl<'a, 'b> Parts<'a, 'b> {
-    pub(super) fn new(expected: u64, sink: &'a mut Sink<'b>) -> Self {
-        Self {
-            buffer: Vec::new(),
-            filled: 0,
-            expected,
-            sink,
-        }
+/// All bytes one behind the other.
+impl Sink for Vec<u8> {
+    fn room(&mut self, wanted: u64) -> Option<&mut [u8]> {
+        /// A caller may expect more than there is memory.
+        const AT_ONCE: u64 = 1 << 20;
+        let start = self.len();
+        let more = usize::try_from(wanted.min(AT_ONCE)).ok()?;
+        self.resize(start + more, 0);
+        self.get_mut(start..)
     }
 
-    /// Gives room for at most `wanted` bytes, and at least one.
-    pub(super) fn room(&mut self, wanted: u64) -> &mut [u8] {
-        if self.buffer.is_empty() {
-            let size =
-                usize::try_from(self.expected).map_or(PART_BYTES, |rest| rest.clamp(1, PART_BYTES));
-            self.buffer = vec![0; size];
-        }
-        let free = self.buffer.len() - self.filled;
-        let end = self.filled + usize::try_from(wanted).map_or(free, |wanted| wanted.min(free));
-        self.buffer.get_mut(self.filled..end).unwrap_or_default()
-    }
+    fn filled(&mut self, _bytes: usize) {}
+}
 
-    /// Notes that so much of the room was filled.
-    pub(super) fn filled(&mut self, bytes: u64) -> Result<(), ReadError> {
-        self.filled += usize::try_from(bytes).unwrap_or(0);
-        if self.filled >= self.buffer.len() {
-            self.flush()
-        } else {
-            Ok(())
-        }
+/// Gives room, or says that no more is wanted.
+pub(super) fn room<'a>(
+    sink: &'a mut (dyn Sink + '_),
+    wanted: u64,
+) -> Result<&'a mut [u8], ReadError> {
+    match sink.room(wanted) {
+        Some(room) if !room.is_empty() => Ok(room),
+        Some(_) | None => Err(ReadError::Stopped),
     }
+}
 
-    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), ReadError> {
-        while !bytes.is_empty() {
-            let room = self.room(bytes.len() as u64);
-            let (now, later) = bytes.split_at(room.len());
+/// Hands over bytes that are in memory already.
+pub(super) fn push(sink: &mut (dyn Sink + '_), mut bytes: &[u8]) -> Result<(), ReadError> {
+    while !bytes.is_empty() {
+        let room = room(sink, bytes.len() as u64)?;
+        let (now, later) = bytes.split_at(room.len().min(bytes.len()));
+        if let Some(room) = room.get_mut(..now.len()) {
             room.copy_from_slice(now);
-            self.filled(now.len() as u64)?;
-            bytes = later;
         }
-        Ok(())
+        sink.filled(now.len());
+        bytes = later;
     }
-
-    pub(super) fn flush(&mut self) -> Result<(), ReadError> {
-        if self.filled == 0 {
-            return Ok(());
-        }
-        let mut part = std::mem::take(&mut self.buffer);
-        part.truncate(self.filled);
-        self.expected = self.expected.saturating_sub(self.filled as u64);
-        self.filled = 0;
-        match (self.sink)(Bytes::from(part)) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(ReadError::Stopped),
-        }
-    }
+    Ok(())
 }

@@ -1,18 +1,22 @@
 //! One reader of one source.
 
+mod opened;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::ops::{ControlFlow, Range};
-use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
 use zeroshare_content::{BlobId, GRAIN, HashKind, Item, ItemKind, Piece, TreePath};
 use zeroshare_proof::{GrainVerdict, Midstates, check_grain};
 
-use super::parts::{Parts, Sink};
+use super::parts::{Sink, push, room};
 use super::{PieceSource, ReadError, Recheck, Records, is_absence};
+use crate::beneath::Beneath;
 use crate::digest::{DigestError, FileDigester};
 use crate::stamp::Stamp;
+use opened::Opened;
 
 /// A query for a range of lines may read so many for each one that is wanted.
 const SPARSE: usize = 8;
@@ -24,15 +28,10 @@ pub struct PieceReader<'a> {
     is_wanted: &'a dyn Fn() -> bool,
     /// Items whose files were hashed for this reader already.
     rechecked: BTreeSet<u32>,
-}
-
-/// A file of the source, found to be the one that was hashed.
-struct Opened<'a> {
-    number: u32,
-    item: &'a Item,
-    path: &'a TreePath,
-    file: File,
-    stamp: Option<Stamp>,
+    /// The file of the last slice: the next one is often of the same.
+    file: Option<Opened<'a>>,
+    /// The directory of the last file of a run: the next one often lies in it too.
+    directory: Option<(&'a [u8], Beneath)>,
 }
 
 impl<'a> PieceReader<'a> {
@@ -45,44 +44,52 @@ impl<'a> PieceReader<'a> {
             recheck,
             is_wanted,
             rechecked: BTreeSet::new(),
+            file: None,
+            directory: None,
         }
     }
 
     /// Reads a range of the bytes of one piece, which must lie inside it.
+    ///
+    /// By `list` the slices of a staged file are rechecked: a file that is not whole has no other proof. Without one they
+    /// are not handed over when they are to be rechecked.
     pub fn read(
         &mut self,
         piece: u32,
         range: Range<u64>,
-        sink: &mut Sink<'_>,
+        list: Option<&Midstates>,
+        sink: &mut dyn Sink,
     ) -> Result<(), ReadError> {
-        let mut parts = Parts::new(range.end.saturating_sub(range.start), sink);
         let no_such_piece = ReadError::NoSuchPiece { piece };
         match self.source.layout().piece(piece) {
-            None => return Err(no_such_piece),
-            Some(Piece::Run { items }) => self.read_run(items, &range, &mut parts)?,
+            None => Err(no_such_piece),
+            Some(Piece::Run { items }) => self.read_run(items, &range, sink),
             Some(Piece::Slice {
                 item: number,
                 offset,
                 ..
             }) => {
                 let item = self.item(number).ok_or(no_such_piece)?;
-                let stamp = self.stamps(&[item])?.remove(&item.line);
-                let opened = self.open(number, item, stamp)?;
-                self.read_slice(
-                    &opened,
-                    offset + range.start..offset + range.end,
-                    &mut parts,
-                )?;
+                let opened = match self.file.take() {
+                    Some(opened) if opened.number == number => opened,
+                    Some(_) | None => {
+                        let stamp = self.stamps(&[item])?.remove(&item.line);
+                        self.open(number, item, stamp)?
+                    }
+                };
+                let range = offset + range.start..offset + range.end;
+                self.read_slice(&opened, range, list, sink)?;
+                self.file = Some(opened);
+                Ok(())
             }
         }
-        parts.flush()
     }
 
     fn read_run(
         &mut self,
         items: Range<u32>,
         range: &Range<u64>,
-        parts: &mut Parts<'_, '_>,
+        sink: &mut dyn Sink,
     ) -> Result<(), ReadError> {
         let mut wanted = Vec::new();
         let mut start = 0;
@@ -101,13 +108,13 @@ impl<'a> PieceReader<'a> {
         let stamps = self.stamps(&items)?;
         for (number, item, range) in wanted {
             match item.kind {
-                ItemKind::Link => self.read_link(item, &range, parts)?,
+                ItemKind::Link => self.read_link(item, &range, sink)?,
                 ItemKind::File => {
                     let opened = self.open(number, item, stamps.get(&item.line).copied())?;
                     if self.recheck == Recheck::Yes {
                         self.check_file(&opened)?;
                     }
-                    copy(&opened, range, parts)?;
+                    copy(&opened, range, sink)?;
                 }
             }
         }
@@ -118,7 +125,7 @@ impl<'a> PieceReader<'a> {
         &self,
         item: &Item,
         range: &Range<u64>,
-        parts: &mut Parts<'_, '_>,
+        sink: &mut dyn Sink,
     ) -> Result<(), ReadError> {
         let path = self.path(item)?;
         let target = match self.source.dir.link_target(path.as_path()) {
@@ -135,29 +142,34 @@ impl<'a> PieceReader<'a> {
         if BlobId::of(item.blob.kind(), &target) != item.blob {
             return Err(ReadError::Changed { path: path.clone() });
         }
-        parts.push(cut(&target, range))
+        push(sink, cut(&target, range))
     }
 
     fn read_slice(
         &mut self,
         opened: &Opened<'_>,
         range: Range<u64>,
-        parts: &mut Parts<'_, '_>,
+        list: Option<&Midstates>,
+        sink: &mut dyn Sink,
     ) -> Result<(), ReadError> {
         match (self.recheck, &self.source.records, opened.item.blob) {
             (Recheck::Yes, Records::Indexed { index, tree }, BlobId::Sha256(digest)) => {
                 let list = index.midstates(*tree, opened.item.line)?;
                 let list = list.and_then(|list| Midstates::from_bytes(opened.item.size, list).ok());
                 match list {
-                    Some(list) => return copy_checked(opened, (&list, &digest), &range, parts),
+                    Some(list) => return copy_checked(opened, (&list, &digest), &range, sink),
                     None => self.check_file(opened)?,
                 }
             }
             (Recheck::Yes, Records::Indexed { .. }, BlobId::Sha1(_)) => self.check_file(opened)?,
-            // A staged file is not whole, so that nothing but its slices' links could be checked: its reader does that.
-            (Recheck::Yes, Records::Staged, _) | (Recheck::No, _, _) => {}
+            (Recheck::Yes, Records::Staged, BlobId::Sha256(digest)) => {
+                let list = list.ok_or_else(|| opened.changed())?;
+                return copy_checked(opened, (list, &digest), &range, sink);
+            }
+            (Recheck::Yes, Records::Staged, BlobId::Sha1(_)) => return Err(opened.changed()),
+            (Recheck::No, _, _) => {}
         }
-        copy(opened, range, parts)
+        copy(opened, range, sink)
     }
 
     /// Hashes a whole file, once for this reader.
@@ -197,36 +209,49 @@ impl<'a> PieceReader<'a> {
     }
 
     fn open(
-        &self,
+        &mut self,
         number: u32,
         item: &'a Item,
         stamp: Option<Stamp>,
     ) -> Result<Opened<'a>, ReadError> {
         let path = self.path(item)?;
-        let file = match self.source.dir.file(path.as_path()) {
-            Ok(file) => file,
-            Err(error) if is_absence(&error) => {
-                return Err(ReadError::Changed { path: path.clone() });
-            }
-            Err(source) => {
-                return Err(ReadError::Io {
-                    path: path.clone(),
-                    source,
-                });
-            }
-        };
-        let opened = Opened {
-            number,
-            item,
-            path,
-            file,
-            stamp,
-        };
         if self.is_indexed() && stamp.is_none() {
-            return Err(opened.changed());
+            return Err(ReadError::Changed { path: path.clone() });
         }
-        opened.check()?;
-        Ok(opened)
+        match self.open_file(path, stamp.is_some()) {
+            Ok(file) => Ok(Opened {
+                number,
+                item,
+                path,
+                file,
+                stamp,
+            }),
+            Err(error) if is_absence(&error) => Err(ReadError::Changed { path: path.clone() }),
+            Err(source) => Err(ReadError::Io {
+                path: path.clone(),
+                source,
+            }),
+        }
+    }
+
+    /// Opens a file through its directory, which stays open for the next one.
+    fn open_file(&mut self, path: &'a TreePath, is_stamped: bool) -> io::Result<File> {
+        let bytes = path.as_bytes();
+        let Some(cut) = bytes.iter().rposition(|byte| *byte == b'/') else {
+            return open_in(&self.source.dir, path.as_path(), is_stamped);
+        };
+        let (parent, name) = (
+            bytes.get(..cut).unwrap_or_default(),
+            bytes.get(cut + 1..).unwrap_or_default(),
+        );
+        if self.directory.as_ref().is_none_or(|(at, _)| *at != parent) {
+            let directory = self.source.dir.directory(path_of(parent))?;
+            self.directory = Some((parent, directory));
+        }
+        match &self.directory {
+            Some((_, directory)) => open_in(directory, path_of(name), is_stamped),
+            None => open_in(&self.source.dir, path.as_path(), is_stamped),
+        }
     }
 
     fn stamps(&self, items: &[&Item]) -> Result<BTreeMap<u32, Stamp>, ReadError> {
@@ -272,66 +297,28 @@ impl<'a> PieceReader<'a> {
     }
 }
 
-impl Opened<'_> {
-    /// Makes sure that the file is still the one that was hashed.
-    fn check(&self) -> Result<(), ReadError> {
-        let Some(stamp) = self.stamp else {
-            return Ok(());
-        };
-        let metadata = self
-            .file
-            .metadata()
-            .map_err(|source| self.failure(source))?;
-        if Stamp::of(&metadata) == stamp {
-            Ok(())
-        } else {
-            Err(self.changed())
-        }
-    }
-
-    fn read(&self, bytes: &mut [u8], at: u64) -> Result<(), ReadError> {
-        self.file
-            .read_exact_at(bytes, at)
-            .map_err(|source| self.failure(source))?;
-        self.check()
-    }
-
-    fn failure(&self, source: io::Error) -> ReadError {
-        if source.kind() == io::ErrorKind::UnexpectedEof {
-            return self.changed();
-        }
-        ReadError::Io {
-            path: self.path.clone(),
-            source,
-        }
-    }
-
-    fn changed(&self) -> ReadError {
-        ReadError::Changed {
-            path: self.path.clone(),
-        }
-    }
-
-    fn corrupt(&self) -> ReadError {
-        ReadError::Corrupt {
-            path: self.path.clone(),
-        }
+/// Who has the stamp of a regular file sees by that what else it may be, once it was read.
+fn open_in(dir: &Beneath, path: &Path, is_stamped: bool) -> io::Result<File> {
+    if is_stamped {
+        dir.anything(path)
+    } else {
+        dir.file(path)
     }
 }
 
+fn path_of(bytes: &[u8]) -> &Path {
+    Path::new(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(bytes))
+}
+
 /// Hands over a range of a file.
-fn copy(
-    opened: &Opened<'_>,
-    range: Range<u64>,
-    parts: &mut Parts<'_, '_>,
-) -> Result<(), ReadError> {
+fn copy(opened: &Opened<'_>, range: Range<u64>, sink: &mut dyn Sink) -> Result<(), ReadError> {
     let mut at = range.start;
     while at < range.end {
-        let room = parts.room(range.end - at);
-        let length = room.len() as u64;
+        let room = room(sink, range.end - at)?;
         opened.read(room, at)?;
-        parts.filled(length)?;
-        at += length;
+        let length = room.len();
+        sink.filled(length);
+        at += length as u64;
     }
     Ok(())
 }
@@ -341,7 +328,7 @@ fn copy_checked(
     opened: &Opened<'_>,
     (list, digest): (&Midstates, &[u8; 32]),
     range: &Range<u64>,
-    parts: &mut Parts<'_, '_>,
+    sink: &mut dyn Sink,
 ) -> Result<(), ReadError> {
     let size = opened.item.size;
     let mut grain = range.start / GRAIN;
@@ -356,7 +343,7 @@ fn copy_checked(
             GrainVerdict::Broken | GrainVerdict::Unfit => return Err(opened.corrupt()),
         }
         let inside = range.start.max(start) - start..range.end.min(end) - start;
-        parts.push(cut(&bytes, &inside))?;
+        push(sink, cut(&bytes, &inside))?;
         grain += 1;
     }
     Ok(())

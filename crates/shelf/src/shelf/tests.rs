@@ -1,5 +1,5 @@
 use std::fs;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use zeroshare_content::{Algorithm, BlobId, HashKind, ItemKind, Manifest, Piece, TreeId};
+use zeroshare_proof::Midstates;
 
 use super::*;
 use crate::index::{FileRecord, TreeState};
@@ -374,8 +375,7 @@ fn a_committed_tree_is_served_without_being_hashed_and_its_midstates_are_given()
         .unwrap();
     assert_eq!(list.grains, 6);
     assert_eq!(list.midstates.grains(), 6);
-    let slice = (0..source.layout().piece_count())
-        .find(|piece| matches!(source.layout().piece(*piece), Some(Piece::Slice { .. })));
+    let slice = (0..source.layout().piece_count()).find_map(|piece| source.slice_line(piece));
     assert_eq!(
         source.list_digest(slice.unwrap()).unwrap(),
         Some(list.list_digest)
@@ -485,7 +485,7 @@ fn staged_trees_are_read_from_staging_directories_of_known_stores_only() {
 
     let source = open(&store, "tmp-1").unwrap();
     assert_eq!(
-        read_all(&source, Recheck::Yes),
+        read_all(&source, Recheck::No),
         slow_pieces(&store.join("tmp-1"), &id)
     );
     for name in [
@@ -506,6 +506,49 @@ fn staged_trees_are_read_from_staging_directories_of_known_stores_only() {
     assert!(open(&place.path("elsewhere"), "tmp-1").is_err());
     let other = TreeId::of_manifest(zeroshare_content::Family::Sha256, b"other");
     assert!(shelf.open_staged(&store, "tmp-1".as_ref(), &other).is_err());
+}
+
+#[test]
+fn what_is_staged_is_rechecked_by_the_manifest_and_by_the_list_that_is_handed_in() {
+    let place = Place::new();
+    let id = place.put_tree("shared", Algorithm::Sha256New);
+    let store = place.path("shared");
+    let staged = store.join("tmp-1");
+    fs::rename(store.join(id.to_string()), &staged).unwrap();
+    let shelf = place.shelf();
+    let source = shelf.open_staged(&store, "tmp-1".as_ref(), &id).unwrap();
+    let scanned = scan_tree(&staged, &[HashKind::Sha256], &mut |_| ()).unwrap();
+    let large = scanned
+        .files()
+        .iter()
+        .find_map(|file| file.midstates.clone());
+    let read = |list: Option<&Midstates>| -> Result<Vec<Vec<u8>>, ReadError> {
+        let mut reader = PieceReader::new(&source, Recheck::Yes, &|| true);
+        let mut read = |piece: u32| {
+            let mut bytes = Vec::new();
+            let all = 0..source.layout().piece_len(piece).unwrap();
+            reader.read(piece, all, list, &mut bytes).map(|()| bytes)
+        };
+        (0..source.layout().piece_count()).map(&mut read).collect()
+    };
+    assert_eq!(read(large.as_ref()).unwrap(), slow_pieces(&staged, &id));
+    assert!(matches!(read(None), Err(ReadError::Changed { .. })));
+
+    let slice = (0..source.layout().piece_count()).find_map(|piece| source.slice_line(piece));
+    let sliced = &source.manifest().lines()[slice.unwrap() as usize].path;
+    for file in [Path::new("small"), sliced.as_path()] {
+        let path = staged.join(file);
+        let good = fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        *bad.last_mut().unwrap() ^= 1;
+        fs::write(&path, bad).unwrap();
+        assert!(
+            matches!(read(large.as_ref()), Err(ReadError::Corrupt { .. })),
+            "{}",
+            file.display()
+        );
+        fs::write(&path, good).unwrap();
+    }
 }
 
 #[test]
@@ -732,9 +775,8 @@ impl Shelf {
                 let list = self.index.midstates(key, file.line).unwrap();
                 FileRecord {
                     stamp: crate::Stamp::of(&metadata),
-                    midstates: list.map(|list| {
-                        zeroshare_proof::Midstates::from_bytes(metadata.len(), list).unwrap()
-                    }),
+                    midstates: list
+                        .map(|list| Midstates::from_bytes(metadata.len(), list).unwrap()),
                     ..file
                 }
             })
@@ -767,15 +809,11 @@ fn line_of(manifest: &Manifest, path: &str) -> u32 {
 fn read_range(
     source: &PieceSource,
     piece: u32,
-    range: std::ops::Range<u64>,
+    range: Range<u64>,
     recheck: Recheck,
 ) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
-    PieceReader::new(source, recheck, &|| true).read(piece, range, &mut |part| {
-        assert!(part.len() <= crate::PART_BYTES && !part.is_empty());
-        bytes.extend_from_slice(&part);
-        ControlFlow::Continue(())
-    })?;
+    PieceReader::new(source, recheck, &|| true).read(piece, range, None, &mut bytes)?;
     Ok(bytes)
 }
 

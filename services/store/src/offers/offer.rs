@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 use tonic::Status;
 use zeroshare_api::errors;
-use zeroshare_content::{BlobId, Entry, GRAIN, Piece, TreeId};
+use zeroshare_content::{BlobId, Entry, GRAIN, TreeId};
 use zeroshare_proof::{Midstates, grain_count};
 use zeroshare_shelf::PieceSource;
 use zeroshare_wire::convert::{merge_ranges, piece_ranges_within, to_piece_ranges};
@@ -93,13 +93,13 @@ impl Offer {
         &self.source
     }
 
-    /// How many pieces can be read.
+    /// How many pieces are there by more than their origin's word.
     pub(crate) fn held_count(&self) -> u32 {
         let held = self
             .progress()
             .pieces
             .values()
-            .filter(|piece| is_readable(piece.state))
+            .filter(|piece| piece.state >= PieceState::Linked)
             .count();
         u32::try_from(held).unwrap_or(u32::MAX)
     }
@@ -136,13 +136,11 @@ impl Offer {
         })
     }
 
-    /// Names the midstates by which a slice asks to be judged, once all of its file are known.
-    pub(crate) fn list_digest(&self, piece: u32) -> Option<[u8; 32]> {
-        let layout = self.source.layout();
-        match layout.piece(piece)? {
-            Piece::Slice { item, .. } => self.list(layout.items().get(item as usize)?.line)?.digest,
-            Piece::Run { .. } => None,
-        }
+    /// The midstates by which slices of the file on a line ask to be judged, once all are known.
+    pub(crate) fn whole_list(&self, line: u32) -> Option<Midstates> {
+        let (_, size) = self.large_file(line)?;
+        let progress = self.progress();
+        Midstates::from_bytes(size, progress.lists.get(&line)?.as_slice()).ok()
     }
 
     /// Takes in what the fetcher says, and tells watchers.

@@ -62,6 +62,18 @@ pub(crate) fn plan(
 }
 
 impl Order {
+    /// The pieces with the bytes of each that are wanted.
+    pub(crate) fn parts(&self, layout: &Layout) -> impl Iterator<Item = (u32, Range<u64>)> {
+        let part = match self {
+            Self::Pieces(_) => None,
+            Self::Part { range, .. } => Some(range.clone()),
+        };
+        self.pieces().map(move |piece| {
+            let all = || 0..layout.piece_len(piece).unwrap_or(0);
+            (piece, part.clone().unwrap_or_else(all))
+        })
+    }
+
     pub(crate) fn pieces(&self) -> Range<u32> {
         match self {
             Self::Pieces(pieces) => pieces.clone(),

@@ -1,18 +1,20 @@
 //! One answer to `ReadPieces`, part by part.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tonic::Status;
 use zeroshare_chassis::process::chain;
-use zeroshare_chassis::serve::PageBudget;
+use zeroshare_chassis::serve::{DirectBody, PageBudget};
 use zeroshare_content::ContentId;
-use zeroshare_shelf::{Audience, PART_BYTES, PieceReader, ReadError, Recheck};
+use zeroshare_proof::Midstates;
+use zeroshare_shelf::{Audience, PieceReader, ReadError, Recheck};
 use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
-use zeroshare_wire::pb::store::v1::{ContentHead, PieceHeader, ReadPiecesResponse, StreamEncoding};
+use zeroshare_wire::pb::store::v1::{ContentHead, PieceHeader, StreamEncoding};
 
 use super::Order;
+use super::writer::{Field, PageWriter, Pages};
 use crate::answer::{Answer, Teller};
 use crate::slots::Slot;
 use crate::status;
@@ -32,107 +34,117 @@ pub(crate) struct Transfer {
     pub(crate) pages: Option<PageBudget>,
 }
 
-type Parts = Teller<ReadPiecesResponse>;
-
 impl Transfer {
     /// Starts sending; the slot is kept until the last byte was read.
-    pub(crate) fn start(self, slot: Slot) -> Answer<ReadPiecesResponse> {
+    pub(crate) fn start(self, slot: Slot) -> DirectBody {
         let store = Arc::clone(&self.store);
-        Answer::start(&store, "transfer", move |teller| {
+        DirectBody::new(Answer::start(&store, "transfer", move |teller| {
             let _slot = slot;
             self.send(teller)
-        })
+        }))
     }
 
-    fn send(&self, teller: &Parts) -> Result<(), Status> {
-        let manifest = self.source.pieces().manifest().text();
-        tell(
+    fn send(&self, teller: &Teller<Bytes>) -> Result<(), Status> {
+        let throttle = (self.audience == Audience::Peers).then_some(&self.store.uploads);
+        let pages = Pages {
             teller,
-            Part::Head(ContentHead {
-                manifest_size_bytes: manifest.len() as u64,
-                content_size_bytes: self.source.pieces().layout().content_size(),
-                encoding: StreamEncoding::Raw.into(),
-                file_name: Bytes::new(),
-            }),
-        )?;
-        if self.with_manifest {
-            for chunk in manifest.chunks(PART_BYTES) {
-                let data = teller.hold(self.pages.as_ref(), Bytes::copy_from_slice(chunk))?;
-                tell(teller, Part::ManifestData(data))?;
+            pool: &self.store.pages,
+            budget: self.pages.as_ref(),
+            throttle,
+        };
+        let mut writer = PageWriter::new(pages, self.expected_bytes());
+        let sent = self.write(teller, &mut writer);
+        // What was read before a failure is good.
+        match sent {
+            Ok(()) => writer.finish(),
+            Err(status) => {
+                drop(writer.finish());
+                Err(status)
             }
         }
+    }
+
+    fn write(&self, teller: &Teller<Bytes>, writer: &mut PageWriter<'_>) -> Result<(), Status> {
+        let pieces = self.source.pieces();
+        let manifest = pieces.manifest().text();
+        writer.message(Part::Head(ContentHead {
+            manifest_size_bytes: manifest.len() as u64,
+            content_size_bytes: pieces.layout().content_size(),
+            encoding: StreamEncoding::Raw.into(),
+            file_name: Bytes::new(),
+        }))?;
+        if self.with_manifest {
+            writer.bytes(Field::Manifest, manifest)?;
+        }
         let is_wanted = || teller.is_wanted();
-        let mut reader = PieceReader::new(self.source.pieces(), self.recheck, &is_wanted);
+        let mut reader = PieceReader::new(pieces, self.recheck, &is_wanted);
+        let mut list = NamedList::default();
         for order in &self.orders {
-            match order {
-                Order::Part { piece, range } => {
-                    self.send_part(teller, &mut reader, *piece, range.clone())?;
-                }
-                Order::Pieces(pieces) => {
-                    for piece in pieces.clone() {
-                        let size = self.source.pieces().layout().piece_len(piece).unwrap_or(0);
-                        self.send_part(teller, &mut reader, piece, 0..size)?;
-                    }
-                }
+            for (piece, range) in order.parts(pieces.layout()) {
+                self.write_part(writer, (&mut reader, &mut list), piece, range)?;
             }
         }
         Ok(())
     }
 
-    fn send_part(
+    fn write_part(
         &self,
-        teller: &Parts,
-        reader: &mut PieceReader<'_>,
+        writer: &mut PageWriter<'_>,
+        (reader, list): (&mut PieceReader<'_>, &mut NamedList),
         piece: u32,
         range: Range<u64>,
     ) -> Result<(), Status> {
-        tell(teller, Part::Header(self.header(piece, &range)?))?;
-        let mut failure = None;
-        let read = reader.read(piece, range, &mut |bytes| {
-            let length = bytes.len();
-            match teller
-                .hold(self.pages.as_ref(), bytes)
-                .and_then(|data| tell(teller, Part::Data(data)))
-            {
-                Ok(()) => {
-                    if self.audience == Audience::Peers {
-                        self.store.count_sent(length);
-                    }
-                    ControlFlow::Continue(())
+        list.turn_to(self, piece)?;
+        writer.message(Part::Header(self.header(piece, &range, list)))?;
+        let length = range.end - range.start;
+        match reader.read(piece, range, list.midstates.as_ref(), writer) {
+            Ok(()) => {
+                writer.close();
+                if self.audience == Audience::Peers {
+                    self.store.count_sent(length);
                 }
-                Err(status) => {
-                    failure = Some(status);
-                    ControlFlow::Break(())
-                }
+                Ok(())
             }
-        });
-        match (failure, read) {
-            (Some(status), _) => Err(status),
-            (None, Ok(())) => Ok(()),
-            (None, Err(error)) => Err(self.read_failed(piece, &error)),
+            Err(error) => match writer.take_failure() {
+                Some(status) => Err(status),
+                None => Err(self.read_failed(piece, &error)),
+            },
         }
     }
 
-    fn header(&self, piece: u32, range: &Range<u64>) -> Result<PieceHeader, Status> {
-        let (list_digest, stated) = match &self.source {
-            Source::Whole(source) => {
-                let list_digest = source.list_digest(piece);
-                (
-                    list_digest.map_err(|error| status::index_status(&error))?,
-                    None,
-                )
-            }
-            Source::Part(offer) => (offer.list_digest(piece), offer.stated_digest(piece)),
+    fn header(&self, piece: u32, range: &Range<u64>, list: &NamedList) -> PieceHeader {
+        let stated = match &self.source {
+            Source::Whole(_) => None,
+            Source::Part(offer) => offer.stated_digest(piece),
         };
-        Ok(PieceHeader {
+        PieceHeader {
             piece,
             offset_bytes: range.start,
             size_bytes: range.end - range.start,
-            list_digest: list_digest
+            list_digest: list
+                .digest
                 .map(|digest| Bytes::copy_from_slice(&digest))
                 .unwrap_or_default(),
             stated_digest: stated.unwrap_or_default(),
-        })
+        }
+    }
+
+    /// About how much there is to send, headers included.
+    fn expected_bytes(&self) -> u64 {
+        /// A header with its lists, and the prefixes of its data.
+        const PIECE_OVERHEAD: u64 = 128;
+        let layout = self.source.pieces().layout();
+        let manifest = if self.with_manifest {
+            self.source.pieces().manifest().text().len() as u64
+        } else {
+            0
+        };
+        let pieces = self.orders.iter().flat_map(|order| order.parts(layout));
+        pieces
+            .map(|(_, range)| range.end - range.start + PIECE_OVERHEAD)
+            .sum::<u64>()
+            + manifest
+            + PIECE_OVERHEAD
     }
 
     /// Notes what the error says about the tree, and says it to the reader.
@@ -158,6 +170,37 @@ impl Transfer {
     }
 }
 
-fn tell(teller: &Parts, part: Part) -> Result<(), Status> {
-    teller.tell(ReadPiecesResponse { part: Some(part) })
+/// The midstates by which slices of one file ask to be judged: read once, so that they are rechecked by what they name.
+#[derive(Debug, Default)]
+struct NamedList {
+    line: Option<u32>,
+    digest: Option<[u8; 32]>,
+    /// For what is still being fetched: the list to recheck by.
+    midstates: Option<Midstates>,
+}
+
+impl NamedList {
+    fn turn_to(&mut self, transfer: &Transfer, piece: u32) -> Result<(), Status> {
+        let line = transfer.source.pieces().slice_line(piece);
+        if line == self.line {
+            return Ok(());
+        }
+        *self = Self {
+            line,
+            ..Self::default()
+        };
+        let Some(line) = line else { return Ok(()) };
+        match &transfer.source {
+            Source::Whole(source) => {
+                self.digest = source
+                    .list_digest(line)
+                    .map_err(|error| status::index_status(&error))?;
+            }
+            Source::Part(offer) => {
+                self.midstates = offer.whole_list(line);
+                self.digest = self.midstates.as_ref().map(Midstates::list_digest);
+            }
+        }
+        Ok(())
+    }
 }
