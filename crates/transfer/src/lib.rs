@@ -10,9 +10,12 @@
 //! hashed when its last slice is written, and when it does not match, it is read again from one
 //! provider alone, so that whoever sent other slices can be named.
 //!
+//! Where nobody has it and an upstream URL is known, [`cold`] divides the work among all who start at once.
+//!
 //! Start reading at [`Transfer`].
 
 mod call;
+pub mod cold;
 mod event;
 mod machine;
 mod pace;

@@ -1,5 +1,6 @@
 //! A world to simulate transfers in.
 
+mod cold;
 mod model;
 mod planning;
 
