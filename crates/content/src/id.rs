@@ -47,6 +47,55 @@ fn blob_number(kind: HashKind) -> u8 {
     }
 }
 
+impl ContentId {
+    /// The tree, if it is one.
+    pub fn tree(&self) -> Option<TreeId> {
+        match self {
+            Self::Tree(tree) => Some(*tree),
+            Self::Blob(_) => None,
+        }
+    }
+
+    /// The blob, if it is one.
+    pub fn blob(&self) -> Option<BlobId> {
+        match self {
+            Self::Tree(_) => None,
+            Self::Blob(blob) => Some(*blob),
+        }
+    }
+
+    /// Says by which hash its files are named.
+    pub fn hash_kind(&self) -> HashKind {
+        match self {
+            Self::Tree(tree) => tree.family().hash_kind(),
+            Self::Blob(blob) => blob.kind(),
+        }
+    }
+
+    /// Whether it can travel in pieces: all but trees of the oldest format, whose manifest is ambiguous.
+    pub fn travels(&self) -> bool {
+        !matches!(self, Self::Tree(tree) if tree.family() == Family::Sha1)
+    }
+}
+
+impl From<&TreeId> for ContentId {
+    fn from(tree: &TreeId) -> Self {
+        Self::Tree(*tree)
+    }
+}
+
+impl From<&BlobId> for ContentId {
+    fn from(blob: &BlobId) -> Self {
+        Self::Blob(*blob)
+    }
+}
+
+impl From<&Self> for ContentId {
+    fn from(id: &Self) -> Self {
+        *id
+    }
+}
+
 impl From<TreeId> for ContentId {
     fn from(tree: TreeId) -> Self {
         Self::Tree(tree)
@@ -78,6 +127,11 @@ impl FromStr for ContentId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
+        if let Some(hex) = text.strip_prefix("sha256:") {
+            return Err(IdError::TreeOrBlob {
+                hex: shortened(hex.as_bytes()),
+            });
+        }
         let parsed = match text.strip_prefix("blob:") {
             Some(rest) => parse_blob(text, rest).map(|blob| blob.map(Self::Blob)),
             None => parse_tree(text).map(|tree| tree.map(Self::Tree)),
@@ -102,6 +156,15 @@ pub enum IdError {
     UnknownForm {
         /// What was given, shortened.
         given: String,
+    },
+    /// It may mean either kind.
+    #[error(
+        "`sha256:{hex}` may mean two things: a tree is spelled sha256={hex}, \
+         the contents of one file blob:sha256:{hex}"
+    )]
+    TreeOrBlob {
+        /// What stands behind the colon, shortened.
+        hex: String,
     },
     /// It starts well, but its digest cannot be read.
     #[error("`{given}` is not an id; the right form is {form}")]

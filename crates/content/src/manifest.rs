@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{BlobId, Family, MAX_ENTRIES, MAX_MANIFEST_BYTES, TreeId, TreePath};
+use crate::{BlobId, Family, HashKind, MAX_ENTRIES, MAX_MANIFEST_BYTES, Name, TreeId, TreePath};
 
 mod fault;
 mod parse;
@@ -79,6 +79,26 @@ impl Manifest {
             });
         }
         Self::read(found, text)
+    }
+
+    /// Describes the tree that consists of one file with this name.
+    ///
+    /// It is cut as the blob alone is ([`Layout::of_blob`](crate::Layout::of_blob)), so that whatever handles trees
+    /// handles a single file.
+    pub fn of_one_file(
+        name: &Name,
+        blob: BlobId,
+        size: u64,
+        mtime: i64,
+    ) -> Result<Self, ManifestError> {
+        let family = match blob.kind() {
+            HashKind::Sha1 => Family::Sha1New,
+            HashKind::Sha256 => Family::Sha256,
+        };
+        let mut text = format!("F {} {mtime} {size} ", blob.hex()).into_bytes();
+        text.extend_from_slice(name.as_bytes());
+        text.push(b'\n');
+        Self::parse(family, text)
     }
 
     fn read(id: TreeId, text: Vec<u8>) -> Result<Self, ManifestError> {

@@ -25,6 +25,17 @@ fn both_spellings_of_a_sha256_digest_are_one_id() {
 }
 
 #[test]
+fn a_digest_behind_a_colon_is_refused_with_both_things_that_it_may_mean() {
+    let hex = BlobId::of(HashKind::Sha256, b"").hex();
+    let error = ContentId::from_str(&format!("sha256:{hex}")).expect_err("it is ambiguous");
+    let shown = error.to_string();
+    for spelled in [format!("sha256={hex}"), format!("blob:sha256:{hex}")] {
+        assert!(shown.contains(&spelled), "{shown}");
+        assert!(ContentId::from_str(&spelled).is_ok());
+    }
+}
+
+#[test]
 fn only_the_strict_spellings_name_a_directory() {
     let id = TreeId::of_manifest(Family::Sha256, b"");
     for name in id.directory_names() {

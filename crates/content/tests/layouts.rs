@@ -21,8 +21,24 @@ use sha2::{Digest as _, Sha256};
 use zeroshare_conformance::any_tree;
 use zeroshare_content::{
     Algorithm, BlobId, Entry, Family, GRAIN, HashKind, ItemKind, Layout, LayoutError,
-    MAX_CONTENT_BYTES, MAX_PIECE, Manifest, Piece, RUN_ENTRIES,
+    MAX_CONTENT_BYTES, MAX_PIECE, Manifest, Name, Piece, RUN_ENTRIES,
 };
+
+#[test]
+fn a_blob_is_cut_as_the_tree_that_consists_of_it_alone() {
+    let name = Name::new(*b"any name").expect("it is a name");
+    for (kind, size) in HashKind::ALL
+        .into_iter()
+        .flat_map(|kind| [1, GRAIN, GRAIN + 1, 5 * GRAIN, 400_000_000].map(|size| (kind, size)))
+    {
+        let blob = BlobId::of(kind, b"something");
+        let tree = Manifest::of_one_file(&name, blob, size, 7).expect("it is a manifest");
+        assert_eq!(Layout::of_manifest(&tree), Layout::of_blob(blob, size));
+    }
+    let nothing = BlobId::of(HashKind::Sha256, b"");
+    let tree = Manifest::of_one_file(&name, nothing, 0, 0).expect("it is a manifest");
+    assert_eq!(Layout::of_manifest(&tree), Layout::of_blob(nothing, 0));
+}
 
 #[test]
 fn layouts_are_those_of_the_vectors() -> anyhow::Result<()> {

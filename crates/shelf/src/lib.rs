@@ -33,8 +33,8 @@ pub use roots::{RootKind, StoreRoot, find_tree, store_roots};
 pub use scan::{ScanError, ScannedFile, ScannedTree, scan_tree};
 pub use shelf::{
     Audience, CommitError, Committed, CommittedFile, Copies, Due, FoundFile, Holding, HoldingState,
-    MidstateList, OpenError, RootCount, Shelf, ShelfError, ShelfEvent, ShelfOptions, ShelvedRoot,
-    VerifyOutcome,
+    MidstateList, OpenError, RootCount, STAGED_BLOB, ShareError, Shelf, ShelfError, ShelfEvent,
+    ShelfOptions, ShelvedRoot, VerifyOutcome,
 };
 pub use stamp::{Moment, Stamp};
 pub use verify::{Fault, VerifiedTree, VerifyError, verify_tree};

@@ -1,4 +1,4 @@
-//! Reading the pieces of one tree from disk.
+//! Reading the pieces of one tree or blob from disk.
 
 mod parts;
 mod reader;
@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use zeroshare_content::{Item, Layout, Manifest, Piece, TreePath};
+use zeroshare_content::{ContentId, Item, Layout, Manifest, Piece, TreePath};
 
 use crate::beneath::Beneath;
 use crate::index::{Index, IndexError, TreeKey};
@@ -15,9 +15,12 @@ use crate::index::{Index, IndexError, TreeKey};
 pub use parts::Sink;
 pub use reader::PieceReader;
 
-/// A tree whose pieces can be read: verified and indexed, or still being staged.
+/// Something whose pieces can be read: verified and indexed, or still being staged.
+///
+/// A blob is read as the tree that consists of it alone.
 #[derive(Debug)]
 pub struct PieceSource {
+    id: ContentId,
     pub(crate) dir: Beneath,
     manifest: Manifest,
     layout: Layout,
@@ -81,13 +84,14 @@ pub enum ReadError {
 
 impl PieceSource {
     pub(crate) fn indexed(
+        id: ContentId,
         dir: Beneath,
-        manifest: Manifest,
-        layout: Layout,
+        (manifest, layout): (Manifest, Layout),
         index: Arc<Index>,
         tree: TreeKey,
     ) -> Self {
         Self {
+            id,
             dir,
             manifest,
             layout,
@@ -95,8 +99,9 @@ impl PieceSource {
         }
     }
 
-    pub(crate) fn staged(dir: Beneath, manifest: Manifest, layout: Layout) -> Self {
+    pub(crate) fn staged(id: ContentId, dir: Beneath, manifest: Manifest, layout: Layout) -> Self {
         Self {
+            id,
             dir,
             manifest,
             layout,
@@ -104,9 +109,31 @@ impl PieceSource {
         }
     }
 
-    /// Lists what the tree consists of.
+    /// Says what it is.
+    pub fn id(&self) -> ContentId {
+        self.id
+    }
+
+    /// Lists what it consists of: for a blob one file, under the name that its sharer gave it.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The text whose digest is the id; a blob has none.
+    pub fn manifest_text(&self) -> &[u8] {
+        match self.id {
+            ContentId::Tree(_) => self.manifest.text(),
+            ContentId::Blob(_) => &[],
+        }
+    }
+
+    /// What its sharer calls a verified blob.
+    pub fn file_name(&self) -> Option<&[u8]> {
+        let line = self.manifest.lines().first()?;
+        match (&self.id, &self.records) {
+            (ContentId::Blob(_), Records::Indexed { .. }) => Some(line.path.name()),
+            (ContentId::Blob(_), Records::Staged) | (ContentId::Tree(_), _) => None,
+        }
     }
 
     /// Says how it is cut.

@@ -6,29 +6,31 @@ mod find;
 mod holding;
 mod open;
 mod rescan;
+mod share;
 mod verify;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use zeroshare_content::TreeId;
+use zeroshare_content::ContentId;
 
 use crate::index::{Index, IndexError, IndexPlace};
 use crate::pieces::PieceSource;
-use catalogue::Catalogue;
+use catalogue::{Catalogue, CopyPlace};
 use open::OpenTrees;
 
 pub use commit::{CommitError, Committed, CommittedFile};
 pub use find::{FoundFile, MidstateList};
 pub use holding::{Holding, HoldingState, RootCount};
-pub use open::{Audience, OpenError};
+pub use open::{Audience, OpenError, STAGED_BLOB};
+pub use share::ShareError;
 pub use verify::{Copies, Due, VerifyOutcome};
 
-/// The trees of all stores, each known by what was found out when it was last hashed.
+/// The trees of all stores and the files that are shared, each known by what was found out when it was last hashed.
 ///
-/// A tree is offered when it was verified in full and its store is shared. All calls may block on the disk; only
-/// [`Shelf::verify`] reads whole trees.
+/// A tree is offered when it was verified in full and its store is shared, a file as long as it is the one that was
+/// hashed. All calls may block on the disk; only [`Shelf::verify`] and [`Shelf::share`] read whole contents.
 pub struct Shelf {
     roots: Vec<ShelvedRoot>,
     boot: String,
@@ -62,9 +64,9 @@ pub struct ShelfOptions {
 /// What happened to a shelf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShelfEvent {
-    /// Something about a tree is different; ask [`Shelf::holding`].
-    Changed(TreeId),
-    /// A tree waits to be hashed; see [`Shelf::unverified`].
+    /// Something about a tree or blob is different; ask [`Shelf::holding`].
+    Changed(ContentId),
+    /// Something waits to be hashed; see [`Shelf::unverified`].
     Work,
 }
 
@@ -74,11 +76,11 @@ pub enum ShelfError {
     /// The index failed.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// No store has it.
-    #[error("no tree {id} in any store")]
+    /// It is not here.
+    #[error("nothing of {id} is held")]
     NotHeld {
         /// Which.
-        id: TreeId,
+        id: ContentId,
     },
     /// Who asked did not want the answer any more.
     #[error("stopped")]
@@ -107,6 +109,21 @@ impl Shelf {
         self.roots
             .get(root)
             .map_or(Path::new(""), |root| &root.path)
+    }
+
+    fn path_of(&self, place: &CopyPlace) -> PathBuf {
+        match place {
+            CopyPlace::Tree { root, name, .. } => self.root_path(*root).join(name),
+            CopyPlace::File { path, .. } => path.clone(),
+        }
+    }
+
+    /// Whether what lies there is offered to peers, once it is verified.
+    fn is_offered(&self, place: &CopyPlace) -> bool {
+        match place {
+            CopyPlace::Tree { root, .. } => self.is_shared(*root),
+            CopyPlace::File { .. } => true,
+        }
     }
 
     fn is_shared(&self, root: usize) -> bool {

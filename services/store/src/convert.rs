@@ -1,6 +1,6 @@
 //! Holdings as messages.
 
-use zeroshare_content::{ContentId, TreeId};
+use bytes::Bytes;
 use zeroshare_shelf::{Holding, HoldingState};
 use zeroshare_wire::convert::from_system_time;
 use zeroshare_wire::pb::store::v1::{ContentStat, HeldContent};
@@ -43,35 +43,33 @@ pub(crate) fn held_in_part(offer: &Offer) -> HeldContent {
     }
 }
 
-/// What peers may have of a whole tree.
-pub(crate) fn stat_of_whole(holding: &Holding) -> ContentStat {
+/// What peers may have of something whole; the digest names a blob's midstates.
+pub(crate) fn stat_of_whole(holding: &Holding, list_digest: Option<[u8; 32]>) -> ContentStat {
     ContentStat {
         content_id: holding.id.to_string(),
         manifest_size_bytes: holding.manifest_bytes,
         content_size_bytes: holding.content_bytes,
         held_pieces: holding.pieces,
         total_pieces: holding.pieces,
-        list_digest: Vec::new().into(),
+        list_digest: list_of(list_digest),
     }
 }
 
-/// What peers may have of a tree that is still being fetched.
+/// What peers may have of something that is still being fetched.
 pub(crate) fn stat_of_part(offer: &Offer) -> ContentStat {
     let layout = offer.source().layout();
     ContentStat {
         content_id: offer.id().to_string(),
-        manifest_size_bytes: offer.source().manifest().text().len() as u64,
+        manifest_size_bytes: offer.source().manifest_text().len() as u64,
         content_size_bytes: layout.content_size(),
         held_pieces: offer.held_count(),
         total_pieces: layout.piece_count(),
-        list_digest: Vec::new().into(),
+        list_digest: list_of(offer.blob_list_digest()),
     }
 }
 
-/// The tree that is asked for; blobs by themselves are not held.
-pub(crate) fn tree_of(id: &ContentId) -> Option<TreeId> {
-    match id {
-        ContentId::Tree(tree) => Some(*tree),
-        ContentId::Blob(_) => None,
-    }
+fn list_of(digest: Option<[u8; 32]>) -> Bytes {
+    digest
+        .map(|digest| Bytes::copy_from_slice(&digest))
+        .unwrap_or_default()
 }

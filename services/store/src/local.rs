@@ -10,9 +10,9 @@ use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 use zeroshare_api::errors;
 use zeroshare_api::rpc::store::v1::local_store_service_server::LocalStoreService;
-use zeroshare_content::TreeId;
+use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, FoundFile};
-use zeroshare_wire::convert::{blob_ids, to_stamp, tree_id};
+use zeroshare_wire::convert::{blob_ids, content_id, to_stamp};
 use zeroshare_wire::pb::store::v1::{
     CommitContentRequest, CommitContentResponse, DescribeStoreRequest, DescribeStoreResponse,
     FindFilesRequest, FindFilesResponse, ListContentRequest, ListContentResponse,
@@ -81,7 +81,7 @@ impl LocalStoreService for Local {
         let after = if token.is_empty() {
             None
         } else {
-            Some(tree_id("page_token", token).map_err(malformed)?)
+            Some(content_id("page_token", token).map_err(malformed)?)
         };
         let ids = page(&self.store, after.as_ref(), audience);
         let next_page_token = match ids.last() {
@@ -126,7 +126,7 @@ impl LocalStoreService for Local {
             .ok_or_else(status::too_many_transfers)?;
         let audience = caller.audience();
         let ids = verify::wanted(&self.store, &request.get_ref().content_ids, audience)?;
-        tracing::info!(%caller, trees = ids.len(), "asks to verify");
+        tracing::info!(%caller, ids = ids.len(), "asks to verify");
         Ok(Response::new(verify::start(
             &self.store,
             ids,
@@ -188,14 +188,14 @@ impl LocalStoreService for Local {
 }
 
 /// The next ids held, whole or in part, in order.
-fn page(store: &Store, after: Option<&TreeId>, audience: Audience) -> Vec<TreeId> {
+fn page(store: &Store, after: Option<&ContentId>, audience: Audience) -> Vec<ContentId> {
     let whole = store.shelf.holdings(after, PAGE, audience);
     let parts = store
         .offers
         .ids(audience)
         .into_iter()
         .filter(|id| after.is_none_or(|after| id > after));
-    let mut ids: Vec<TreeId> = whole
+    let mut ids: Vec<ContentId> = whole
         .into_iter()
         .map(|holding| holding.id)
         .chain(parts)

@@ -13,7 +13,6 @@ use zeroshare_wire::convert::content_id;
 use zeroshare_wire::pb::store::v1::{ReadMidstatesRequest, ReadMidstatesResponse};
 
 use crate::answer::{Answer, Teller};
-use crate::convert::tree_of;
 use crate::offers::PartialList;
 use crate::peers::malformed;
 use crate::slots::Slot;
@@ -33,7 +32,7 @@ const MIDSTATES_AT_ONCE: usize = 8192;
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) content: ContentId,
-    /// Lines of the manifest, each once.
+    /// Lines of the manifest, each once; 0 for a blob.
     files: Vec<u32>,
     /// The list wanted; `None`: our own.
     list_digest: Option<[u8; 32]>,
@@ -45,7 +44,7 @@ impl TryFrom<ReadMidstatesRequest> for Wanted {
 
     fn try_from(request: ReadMidstatesRequest) -> Result<Self, Status> {
         let content = content_id("content_id", &request.content_id).map_err(malformed)?;
-        let tree = tree_of(&content).is_some();
+        let tree = content.tree().is_some();
         if request.files.len() > MAX_FILES {
             return Err(errors::malformed("files", format!("more than {MAX_FILES}")));
         }
@@ -74,6 +73,10 @@ impl TryFrom<ReadMidstatesRequest> for Wanted {
         let mut seen = BTreeSet::new();
         let mut files = request.files;
         files.retain(|line| seen.insert(*line));
+        if !tree {
+            // A blob's own list is told as that of line 0.
+            files.push(0);
+        }
         Ok(Self {
             content,
             files,
@@ -142,11 +145,11 @@ pub(crate) struct Lists {
 }
 
 impl Wanted {
-    /// Reads one list: a whole tree's from the index, that of one still being fetched from its offer.
+    /// Reads one list: of what is whole from the index, of what is still being fetched from its offer.
     fn read(&self, store: &Store, line: u32, audience: Audience) -> Result<PartialList, Status> {
         let unknown = || status::midstates_not_known(&self.content);
-        let tree = tree_of(&self.content).ok_or_else(|| status::not_found(&self.content))?;
-        let known = store.shelf.midstates(&tree, line, audience);
+        let content = &self.content;
+        let known = store.shelf.midstates(content, line, audience);
         let known = known
             .map_err(|error| status::index_status(&error))?
             .map(|list| PartialList {
@@ -154,16 +157,15 @@ impl Wanted {
                 midstates: list.midstates.as_bytes().to_vec(),
                 digest: Some(list.list_digest),
             });
-        let offer = || store.offers.find(&tree, audience);
+        let offer = || store.offers.find(content, audience);
         let Some(list) = known.or_else(|| offer().and_then(|offer| offer.list(line))) else {
-            let is_held =
-                store
-                    .shelf
-                    .holding(&tree, audience)
-                    .is_some_and(|holding| match audience {
-                        Audience::Peers => holding.offered,
-                        Audience::Local => holding.is_readable(),
-                    });
+            let is_held = store
+                .shelf
+                .holding(content, audience)
+                .is_some_and(|holding| match audience {
+                    Audience::Peers => holding.offered,
+                    Audience::Local => holding.is_readable(),
+                });
             return Err(if is_held || offer().is_some() {
                 unknown()
             } else {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, broadcast};
-use zeroshare_content::TreeId;
+use zeroshare_content::ContentId;
 use zeroshare_shelf::Audience;
 
 pub(crate) use offer::{Offer, PartialList};
@@ -17,15 +17,15 @@ const MAX_OFFERS: usize = 256;
 /// What the fetcher offers now.
 #[derive(Debug)]
 pub(crate) struct Offers {
-    /// Several fetches of one tree go to several places.
-    current: Mutex<BTreeMap<TreeId, Vec<Arc<Offer>>>>,
-    changes: broadcast::Sender<TreeId>,
+    /// Several fetches of one content go to several places.
+    current: Mutex<BTreeMap<ContentId, Vec<Arc<Offer>>>>,
+    changes: broadcast::Sender<ContentId>,
     /// Rung at the end of each: what its writer did not commit is to be hashed.
     work: Arc<Notify>,
 }
 
 impl Offers {
-    pub(crate) fn new(changes: broadcast::Sender<TreeId>, work: Arc<Notify>) -> Self {
+    pub(crate) fn new(changes: broadcast::Sender<ContentId>, work: Arc<Notify>) -> Self {
         Self {
             current: Mutex::default(),
             changes,
@@ -62,8 +62,8 @@ impl Offers {
         self.work.notify_one();
     }
 
-    /// Finds the offer of a tree that has most of it.
-    pub(crate) fn find(&self, id: &TreeId, audience: Audience) -> Option<Arc<Offer>> {
+    /// Finds the offer that has most of it.
+    pub(crate) fn find(&self, id: &ContentId, audience: Audience) -> Option<Arc<Offer>> {
         let offers = self.current();
         let visible = offers
             .get(id)?
@@ -72,8 +72,8 @@ impl Offers {
         visible.max_by_key(|offer| offer.held_count()).cloned()
     }
 
-    /// Names all trees that are offered in part, as far as they are for these ears.
-    pub(crate) fn ids(&self, audience: Audience) -> Vec<TreeId> {
+    /// Names all that is offered in part, as far as they are for these ears.
+    pub(crate) fn ids(&self, audience: Audience) -> Vec<ContentId> {
         let offers = self.current();
         let visible = offers.iter().filter(|(_, same)| {
             same.iter()
@@ -82,13 +82,13 @@ impl Offers {
         visible.map(|(id, _)| *id).collect()
     }
 
-    /// Tells watchers that something about a tree is different.
-    pub(crate) fn changed(&self, id: &TreeId) {
+    /// Tells watchers that something about content is different.
+    pub(crate) fn changed(&self, id: &ContentId) {
         // Fails when nobody watches.
         let _watchers = self.changes.send(*id);
     }
 
-    fn current(&self) -> MutexGuard<'_, BTreeMap<TreeId, Vec<Arc<Offer>>>> {
+    fn current(&self) -> MutexGuard<'_, BTreeMap<ContentId, Vec<Arc<Offer>>>> {
         // Each change is one step.
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }

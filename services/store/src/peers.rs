@@ -7,7 +7,7 @@ use tonic::{Extensions, Request, Response, Status};
 use zeroshare_api::errors;
 use zeroshare_api::rpc::store::v1::store_service_server::StoreService;
 use zeroshare_chassis::serve::PageBudget;
-use zeroshare_content::{ContentId, TreeId};
+use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, Recheck};
 use zeroshare_wire::convert::{ReadPieces, content_id, content_ids, tree_id};
 use zeroshare_wire::pb::store::v1::{
@@ -63,7 +63,7 @@ impl Peers {
             .ok_or_else(status::too_many_transfers)
     }
 
-    fn stat(&self, id: &TreeId, audience: Audience) -> Option<ContentStat> {
+    fn stat(&self, id: &ContentId, audience: Audience) -> Option<ContentStat> {
         let whole = self
             .store
             .shelf
@@ -73,13 +73,25 @@ impl Peers {
                 Audience::Local => holding.is_readable(),
             });
         match whole {
-            Some(holding) => Some(convert::stat_of_whole(&holding)),
+            Some(holding) => Some(convert::stat_of_whole(
+                &holding,
+                self.list_digest(id, audience),
+            )),
             None => self
                 .store
                 .offers
                 .find(id, audience)
                 .map(|offer| convert::stat_of_part(&offer)),
         }
+    }
+}
+
+impl Peers {
+    /// Names the midstates of a blob; best effort, since they can be asked for.
+    fn list_digest(&self, id: &ContentId, audience: Audience) -> Option<[u8; 32]> {
+        id.blob()?;
+        let list = self.store.shelf.midstates(id, 0, audience).ok()??;
+        Some(list.list_digest)
     }
 }
 
@@ -93,10 +105,13 @@ impl StoreService for Peers {
         let ids = content_ids("content_ids", &request.get_ref().content_ids, MAX_STATS)
             .map_err(malformed)?;
         tracing::debug!(%caller, ids = ids.len(), "asks what is held");
-        let trees = ids.iter().filter_map(convert::tree_of);
-        let stats = trees
-            .filter_map(|id| self.stat(&id, caller.audience()))
-            .collect();
+        let peers = self.clone();
+        let stats = self.store.on_disk("look up contents", move |_| {
+            let audience = caller.audience();
+            let stats = ids.iter().filter_map(|id| peers.stat(id, audience));
+            stats.collect()
+        });
+        let stats = stats.await?;
         Ok(Response::new(StatContentResponse { stats }))
     }
 
@@ -140,8 +155,13 @@ impl StoreService for Peers {
             Source::Whole(_) => std::iter::once(0..layout.piece_count()).collect(),
             Source::Part(offer) => offer.held(),
         };
-        let tree = source.pieces().manifest().id();
-        let orders = plan(&tree, read.wanted, layout, &held, &self.store.least_sent)?;
+        let orders = plan(
+            &read.content,
+            read.wanted,
+            layout,
+            &held,
+            &self.store.least_sent,
+        )?;
         let pieces: usize = orders.iter().map(|order| order.pieces().len()).sum();
         tracing::info!(%caller, content = %read.content, pieces, recheck = read.recheck, "reads pieces");
         let transfer = Transfer {

@@ -18,7 +18,7 @@ use zeroshare_chassis::listen::LocalListener;
 use zeroshare_chassis::networks::ReadableNetworks;
 use zeroshare_chassis::rate::Throttle;
 use zeroshare_chassis::serve::{Admission, Welcome, serve_lan, serve_local};
-use zeroshare_content::TreeId;
+use zeroshare_content::ContentId;
 use zeroshare_shelf::{IndexError, Shelf, ShelfError, ShelfEvent, ShelfOptions, boot_id};
 
 use crate::access::Doorkeeper;
@@ -114,7 +114,7 @@ pub async fn run(
 /// Opens the index and lists the stores for the first time.
 async fn open_shelf(
     config: &StoreConfig,
-    changes: &broadcast::Sender<TreeId>,
+    changes: &broadcast::Sender<ContentId>,
     work: &Arc<Notify>,
     lifetime: &Lifetime,
 ) -> Result<Shelf, RunError> {

@@ -137,7 +137,7 @@ pub(crate) fn commit_status(error: &CommitError) -> Status {
                 chain(error),
             )
         }
-        CommitError::Layout { id, .. } => unreadable(&ContentId::Tree(*id), chain(error)),
+        CommitError::Layout { id, .. } => unreadable(id, chain(error)),
         CommitError::Index(error) => index_status(error),
     }
 }
@@ -145,7 +145,7 @@ pub(crate) fn commit_status(error: &CommitError) -> Status {
 pub(crate) fn shelf_status(error: &ShelfError) -> Status {
     match error {
         ShelfError::Index(error) => index_status(error),
-        ShelfError::NotHeld { id } => not_found(&ContentId::Tree(*id)),
+        ShelfError::NotHeld { id } => not_found(id),
         ShelfError::Stopped => shutting_down(),
     }
 }

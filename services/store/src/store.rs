@@ -9,10 +9,9 @@ use tonic::Status;
 use zeroshare_chassis::Lifetime;
 use zeroshare_chassis::networks::ReadableNetworks;
 use zeroshare_chassis::rate::Throttle;
-use zeroshare_content::{ContentId, TreeId};
+use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, OpenError, PieceSource, Shelf};
 
-use crate::convert::tree_of;
 use crate::offers::{Offer, Offers};
 use crate::slots::Slots;
 use crate::status;
@@ -48,8 +47,8 @@ pub(crate) struct Store {
     pub(crate) pages: Arc<PagePool>,
     /// The limit of all that peers are sent.
     pub(crate) uploads: Throttle,
-    /// Which tree changed, whole or in part.
-    pub(crate) changes: broadcast::Sender<TreeId>,
+    /// What changed, whole or in part.
+    pub(crate) changes: broadcast::Sender<ContentId>,
     /// Rung when something waits to be hashed.
     pub(crate) work: Arc<Notify>,
     pub(crate) lifetime: Lifetime,
@@ -70,9 +69,9 @@ pub(crate) struct Facts {
 /// Something whose pieces can be read.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
-    /// All of a verified tree.
+    /// All of something verified.
     Whole(Arc<PieceSource>),
-    /// What is there of a tree that is still being fetched.
+    /// What is there of something that is still being fetched.
     Part(Arc<Offer>),
 }
 
@@ -91,7 +90,7 @@ pub(crate) struct Parts {
     pub(crate) networks: Arc<ReadableNetworks>,
     pub(crate) transfers: Slots,
     pub(crate) uploads: Throttle,
-    pub(crate) changes: broadcast::Sender<TreeId>,
+    pub(crate) changes: broadcast::Sender<ContentId>,
     pub(crate) work: Arc<Notify>,
     pub(crate) lifetime: Lifetime,
     pub(crate) facts: Facts,
@@ -132,25 +131,27 @@ impl Store {
         done.await.map_err(|_| status::shutting_down())
     }
 
-    /// Opens content for reading: a whole tree where there is one, else what is there of it.
+    /// Opens content for reading: the whole where there is one, else what is there of it.
     pub(crate) async fn open(
         self: &Arc<Self>,
         id: &ContentId,
         audience: Audience,
     ) -> Result<Source, Status> {
-        let tree = tree_of(id).ok_or_else(|| status::not_found(id))?;
+        let content = *id;
         match self
-            .on_disk("open tree", move |store| store.shelf.open(&tree, audience))
+            .on_disk("open content", move |store| {
+                store.shelf.open(content, audience)
+            })
             .await?
         {
             Ok(source) => Ok(Source::Whole(source)),
-            Err(error @ OpenError::NotHeld { .. }) => match self.offers.find(&tree, audience) {
+            Err(error @ OpenError::NotHeld { .. }) => match self.offers.find(id, audience) {
                 Some(offer) => Ok(Source::Part(offer)),
                 None => Err(status::open_status(id, &error)),
             },
             Err(error) => {
                 let why = zeroshare_chassis::process::chain(&error);
-                tracing::warn!(content = %id, error = why, "cannot open tree");
+                tracing::warn!(content = %id, error = why, "cannot open content");
                 Err(status::open_status(id, &error))
             }
         }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::{self, Instant};
 use zeroshare_chassis::process::chain;
-use zeroshare_content::TreeId;
+use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, Copies, Due, RootWatcher, ShelfError};
 
 use crate::store::Store;
@@ -106,7 +106,7 @@ pub(crate) async fn verify_new(store: Arc<Store>) {
 }
 
 /// A tree that waits to be hashed, and of which its writer will say no more.
-fn next_new(store: &Store) -> Option<TreeId> {
+fn next_new(store: &Store) -> Option<ContentId> {
     if store.lifetime.is_stopping() {
         return None;
     }
@@ -148,12 +148,12 @@ pub(crate) async fn verify_old(store: Arc<Store>, max_age: Duration, rate_bytes:
 /// Hashes one tree as long as that is wanted, and says whether something came out.
 async fn hash(
     store: &Arc<Store>,
-    id: TreeId,
+    id: ContentId,
     copies: Copies,
     mut is_wanted: impl FnMut(u64) -> bool + Send + 'static,
 ) -> bool {
-    tracing::debug!(tree = %id, "hashing tree");
-    let hashed = store.on_disk("hash tree", move |store| {
+    tracing::debug!(content = %id, "hashing content");
+    let hashed = store.on_disk("hash content", move |store| {
         store.shelf.verify(&id, copies, &mut |bytes| {
             if is_wanted(bytes) && !store.lifetime.is_stopping() {
                 ControlFlow::Continue(())
@@ -164,11 +164,11 @@ async fn hash(
     });
     match hashed.await {
         Ok(Ok(outcome)) if outcome.faults.is_empty() => {
-            tracing::info!(tree = %id, "tree verified");
+            tracing::info!(content = %id, "content verified");
             true
         }
         Ok(Err(error @ ShelfError::Index(_))) => {
-            tracing::warn!(tree = %id, error = chain(&error), "cannot note that a tree was hashed");
+            tracing::warn!(content = %id, error = chain(&error), "cannot note that content was hashed");
             false
         }
         // The shelf said what is wrong, or the tree is gone, or it stops.

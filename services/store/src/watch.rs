@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time;
 use tokio_stream::Stream;
 use tonic::Status;
-use zeroshare_content::{ContentId, TreeId};
+use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, PieceSource};
 use zeroshare_wire::pb::content::v1::{PieceRange, PieceState};
 use zeroshare_wire::pb::store::v1::watch_content_response::Event;
@@ -129,7 +129,7 @@ pub(crate) fn contents(store: &Arc<Store>, audience: Audience) -> Watched<WatchC
 }
 
 /// What is held of a tree now; `None`: nothing for these ears.
-pub(crate) fn held(store: &Store, id: &TreeId, audience: Audience) -> Option<HeldContent> {
+pub(crate) fn held(store: &Store, id: &ContentId, audience: Audience) -> Option<HeldContent> {
     let whole = store.shelf.holding(id, audience);
     let part = store.offers.find(id, audience);
     match (whole, part) {
@@ -213,8 +213,8 @@ async fn follow(
 /// Waits for a change, and gathers what follows soon after.
 async fn changed<T>(
     told: &Told<T>,
-    changes: &mut broadcast::Receiver<TreeId>,
-) -> Result<BTreeSet<TreeId>, End> {
+    changes: &mut broadcast::Receiver<ContentId>,
+) -> Result<BTreeSet<ContentId>, End> {
     let mut ids = BTreeSet::new();
     let first = changes.recv().await;
     time::sleep(GATHER).await;
@@ -245,8 +245,8 @@ async fn changed<T>(
 async fn tell_change(
     store: &Store,
     told: &Told<WatchContentResponse>,
-    id: &TreeId,
-    shown: &mut Option<BTreeSet<TreeId>>,
+    id: &ContentId,
+    shown: &mut Option<BTreeSet<ContentId>>,
 ) -> Result<(), End> {
     let audience = match shown {
         Some(_) => Audience::Peers,
@@ -295,7 +295,8 @@ mod tests {
         let (told, _messages) = mpsc::channel::<Result<(), Status>>(1);
         let (changes, mut behind) = broadcast::channel(2);
         for number in 0..3_u8 {
-            let id = TreeId::of_manifest(zeroshare_content::Family::Sha256, &[number]);
+            let id = zeroshare_content::BlobId::of(zeroshare_content::HashKind::Sha256, &[number])
+                .into();
             changes.send(id).unwrap();
         }
         assert_lagged(changed(&told, &mut behind).await.map(drop));

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each step makes the next version out of the one before; steps are only added.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     // AUTOINCREMENT: a key that was seen once never means another tree later.
     "CREATE TABLE trees (
         tree INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -42,6 +42,8 @@ const STEPS: [&str; 2] = [
         list BLOB NOT NULL,
         PRIMARY KEY (tree, line)
     ) WITHOUT ROWID;",
+    // Shared files are looked up by their ids, which stand for their names.
+    "CREATE INDEX trees_by_name ON trees (name);",
 ];
 
 /// Brings the index to the newest version, in one transaction that other processes wait for.

@@ -176,7 +176,7 @@ fn sample(root: &str) -> (TreeRecord, Vec<FileRecord>) {
     let tree = TreeRecord {
         root: PathBuf::from(root),
         name: id.to_string(),
-        id,
+        id: id.into(),
         state: TreeState::Verified {
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(1234),
         },

@@ -1,24 +1,27 @@
-//! Trees in the index.
+//! Trees and shared files in the index.
 
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
-use zeroshare_content::TreeId;
+use zeroshare_content::{BlobId, ContentId, TreeId};
 
 use super::{FileRecord, Index, IndexError, files, path_bytes, signed, unsigned};
+use crate::stamp::Stamp;
 
-/// Names one tree as it was when it was last verified; a later verification gives another key.
+/// Names one tree or shared file as it was when it was last verified; a later verification gives another key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TreeKey(pub(super) i64);
 
-/// What is known of one directory of one store.
+/// What is known of one directory of one store, or of one shared file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TreeRecord {
+    /// The store, or the path of the file.
     pub(crate) root: PathBuf,
+    /// The name in the store, or the id of the blob: no directory that is a tree is called like that.
     pub(crate) name: String,
-    pub(crate) id: TreeId,
+    pub(crate) id: ContentId,
     pub(crate) state: TreeState,
     pub(crate) sizes: TreeSizes,
     /// The boot under which it was written, when nothing made it durable since.
@@ -91,6 +94,33 @@ impl Index {
                 .query_row(params![path_bytes(root), name], read_tree)
                 .optional()?
                 .flatten())
+        })
+    }
+
+    /// Lists the shared files, those that are gone left out, each with what it was when it was hashed.
+    pub(crate) fn shared_files(&self) -> Result<Vec<(TreeKey, TreeRecord, Stamp)>, IndexError> {
+        let records: Vec<(TreeKey, TreeRecord)> = self.with(|connection| {
+            let mut query = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM trees WHERE name GLOB 'blob:*' AND gone_seconds IS NULL"
+            ))?;
+            let rows = query.query_map([], read_tree)?;
+            rows.filter_map(Result::transpose).collect()
+        })?;
+        let mut shared = Vec::with_capacity(records.len());
+        for (key, record) in records {
+            let file = self.files(key, 0..=0)?.into_iter().next();
+            shared.extend(file.map(|file| (key, record, file.stamp)));
+        }
+        Ok(shared)
+    }
+
+    /// Names all that is known of files that were shared as a blob, gone or not.
+    pub(crate) fn keys_of_blob(&self, id: &ContentId) -> Result<Vec<TreeKey>, IndexError> {
+        self.with(|connection| {
+            connection
+                .prepare_cached("SELECT tree FROM trees WHERE name = ?1")?
+                .query_map([id.to_string()], |row| row.get(0).map(TreeKey))?
+                .collect()
         })
     }
 
@@ -210,7 +240,9 @@ fn insert_tree(connection: &Connection, tree: &TreeRecord) -> rusqlite::Result<(
 
 fn read_tree(row: &Row<'_>) -> rusqlite::Result<Option<(TreeKey, TreeRecord)>> {
     let name: String = row.get(2)?;
-    let Some(id) = TreeId::from_directory_name(name.as_bytes()) else {
+    let tree = TreeId::from_directory_name(name.as_bytes()).map(ContentId::Tree);
+    let blob = || name.parse::<BlobId>().ok().map(ContentId::Blob);
+    let Some(id) = tree.or_else(blob) else {
         return Ok(None);
     };
     let state = match row.get(3)? {

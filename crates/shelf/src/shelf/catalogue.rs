@@ -2,31 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use zeroshare_content::TreeId;
+use zeroshare_content::ContentId;
 
 use crate::beneath::Identity;
 use crate::index::{TreeKey, TreeSizes, TreeState};
+use crate::stamp::Stamp;
 
 /// After how long is tried again what could not be read; each time twice as long, up to the longest.
 const FIRST_BACKOFF: Duration = Duration::from_mins(1);
 const LONGEST_BACKOFF: Duration = Duration::from_hours(1);
 
-/// All directories that are named like trees.
+/// All directories that are named like trees, and all files that are shared.
 #[derive(Debug, Default)]
 pub(super) struct Catalogue {
-    copies: BTreeMap<TreeId, Vec<TreeCopy>>,
+    copies: BTreeMap<ContentId, Vec<HeldCopy>>,
+    /// What each shared file was when it was hashed.
+    files: BTreeMap<PathBuf, ContentId>,
 }
 
-/// One directory of one store; a tree may lie in several stores, and in one under both its spellings.
+/// One place where content lies.
 #[derive(Debug, Clone)]
-pub(super) struct TreeCopy {
-    /// Which store, by its place in the order of lookup.
-    pub(super) root: usize,
-    pub(super) name: String,
-    /// Which directory it was when it was found.
-    pub(super) identity: Identity,
+pub(super) struct HeldCopy {
+    pub(super) place: CopyPlace,
     /// Where the index knows it; `None` when it does not.
     pub(super) key: Option<TreeKey>,
     pub(super) state: TreeState,
@@ -35,6 +35,47 @@ pub(super) struct TreeCopy {
     pub(super) restarts: u8,
     /// When it could not be read, and how long it is left alone since.
     pub(super) unreadable: Option<Backoff>,
+}
+
+/// Where content lies, and what lay there when it was found.
+#[derive(Debug, Clone)]
+pub(super) enum CopyPlace {
+    /// One directory of one store; a tree may lie in several stores, and in one under both its spellings.
+    Tree {
+        /// Which store, by its place in the order of lookup.
+        root: usize,
+        name: String,
+        /// Which directory it was.
+        identity: Identity,
+    },
+    /// A file that somebody shares.
+    File {
+        path: PathBuf,
+        /// What it was when it was hashed.
+        stamp: Stamp,
+    },
+}
+
+impl CopyPlace {
+    /// The store and the name in it, for a tree.
+    pub(super) fn in_store(&self) -> Option<(usize, &str)> {
+        match self {
+            Self::Tree { root, name, .. } => Some((*root, name)),
+            Self::File { .. } => None,
+        }
+    }
+
+    /// What tells places apart, whatever lies there; trees come first, in the order of lookup.
+    fn key(&self) -> (usize, &str, Option<&Path>) {
+        match self {
+            Self::Tree { root, name, .. } => (*root, name, None),
+            Self::File { path, .. } => (usize::MAX, "", Some(path)),
+        }
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
 }
 
 /// How long something is left alone.
@@ -60,13 +101,11 @@ impl Backoff {
     }
 }
 
-impl TreeCopy {
-    /// A directory of which no more is known than that it is there.
-    pub(super) fn found(root: usize, name: String, identity: Identity) -> Self {
+impl HeldCopy {
+    /// Something of which no more is known than that it is there.
+    pub(super) fn found(place: CopyPlace) -> Self {
         Self {
-            root,
-            name,
-            identity,
+            place,
             key: None,
             state: TreeState::Unverified,
             sizes: TreeSizes::default(),
@@ -91,47 +130,68 @@ impl TreeCopy {
 }
 
 impl Catalogue {
-    pub(super) fn copies(&self, id: &TreeId) -> &[TreeCopy] {
+    pub(super) fn copies(&self, id: &ContentId) -> &[HeldCopy] {
         self.copies.get(id).map_or(&[], Vec::as_slice)
     }
 
-    /// Lists trees by id, from behind a given one.
+    /// Lists contents by id, from behind a given one.
     pub(super) fn after(
         &self,
-        id: Option<&TreeId>,
-    ) -> impl Iterator<Item = (&TreeId, &[TreeCopy])> {
+        id: Option<&ContentId>,
+    ) -> impl Iterator<Item = (&ContentId, &[HeldCopy])> {
         let start = id.map_or(Bound::Unbounded, Bound::Excluded);
         self.copies
             .range((start, Bound::Unbounded))
             .map(|(id, copies)| (id, copies.as_slice()))
     }
 
-    /// Lists all directories with the trees that they claim to be.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&TreeId, &TreeCopy)> {
+    /// Lists all copies with what they claim to be.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&ContentId, &HeldCopy)> {
         self.copies
             .iter()
             .flat_map(|(id, copies)| copies.iter().map(move |copy| (id, copy)))
     }
 
-    /// Puts in a directory, in place of what was known of it.
-    pub(super) fn put(&mut self, id: TreeId, copy: TreeCopy) {
+    /// Puts in a copy, in place of what was known of it.
+    pub(super) fn put(&mut self, id: ContentId, copy: HeldCopy) {
+        if let CopyPlace::File { path, .. } = &copy.place {
+            self.files.insert(path.clone(), id);
+        }
         let copies = self.copies.entry(id).or_default();
-        copies.retain(|known| (known.root, &known.name) != (copy.root, &copy.name));
+        copies.retain(|known| !known.place.is_same(&copy.place));
         copies.push(copy);
-        copies.sort_by(|a, b| (a.root, &a.name).cmp(&(b.root, &b.name)));
+        copies.sort_by(|a, b| a.place.key().cmp(&b.place.key()));
     }
 
-    pub(super) fn remove(&mut self, id: &TreeId, root: usize, name: &str) {
+    pub(super) fn remove(&mut self, id: &ContentId, place: &CopyPlace) {
+        if let CopyPlace::File { path, .. } = place
+            && self.files.get(path) == Some(id)
+        {
+            self.files.remove(path);
+        }
         if let Some(copies) = self.copies.get_mut(id) {
-            copies.retain(|known| (known.root, known.name.as_str()) != (root, name));
+            copies.retain(|known| !known.place.is_same(place));
             if copies.is_empty() {
                 self.copies.remove(id);
             }
         }
     }
 
-    /// Finds a directory by its key; `None` when it was verified anew since.
-    pub(super) fn by_key(&self, key: TreeKey) -> Option<(TreeId, TreeCopy)> {
+    /// Finds what is known of a shared file.
+    pub(super) fn file(&self, path: &Path) -> Option<(ContentId, HeldCopy)> {
+        let id = self.files.get(path)?;
+        let is_it = |copy: &&HeldCopy| matches!(&copy.place, CopyPlace::File { path: known, .. } if known == path);
+        let copy = self.copies(id).iter().find(is_it)?;
+        Some((*id, copy.clone()))
+    }
+
+    /// The paths of all shared files, in their order.
+    pub(super) fn file_paths(&self) -> impl ExactSizeIterator<Item = &PathBuf> {
+        self.files.keys()
+    }
+
+    /// Finds a copy by its key; `None` when it was verified anew since.
+    pub(super) fn by_key(&self, key: TreeKey) -> Option<(ContentId, HeldCopy)> {
         self.all()
             .find(|(_, copy)| copy.key == Some(key))
             .map(|(id, copy)| (*id, copy.clone()))

@@ -1,4 +1,4 @@
-//! Taking over a tree that was proven while it was written.
+//! Taking over what was proven while it was written.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,31 +8,31 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use zeroshare_content::{
-    BlobId, Entry, Layout, LayoutError, Line, Manifest, ManifestError, TreeId,
+    BlobId, ContentId, Entry, Layout, LayoutError, Line, Manifest, ManifestError, TreeId,
 };
 use zeroshare_proof::Midstates;
 
 use super::Shelf;
-use super::catalogue::TreeCopy;
+use super::catalogue::{CopyPlace, HeldCopy};
 use crate::beneath::Beneath;
 use crate::index::{FileRecord, IndexError, TreeRecord, TreeSizes, TreeState};
 use crate::stamp::Stamp;
 use crate::verify::read_manifest_file;
 
-/// A tree that its writer hashed on the way in.
+/// A tree or blob that its writer hashed on the way in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     /// What it is called.
-    pub id: TreeId,
-    /// Where it lies: a directory of a known store.
+    pub id: ContentId,
+    /// Where it lies: a directory of a known store, or any file.
     pub path: PathBuf,
     /// The boot under which it was written, when it was not synced to disk.
     pub undurable_boot: Option<String>,
-    /// Every regular file.
+    /// Every regular file; of a blob the one on line 0.
     pub files: Vec<CommittedFile>,
 }
 
-/// What the writer of a tree knows of one of its files.
+/// What the writer knows of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommittedFile {
     /// Its line in the manifest.
@@ -43,14 +43,14 @@ pub struct CommittedFile {
     pub midstates: Vec<u8>,
 }
 
-/// Why a tree was not taken over.
+/// Why something was not taken over.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// It does not lie in a store that is read, under a name that is its own.
-    #[error("{} is no place of {id} in a known store", path.display())]
+    /// It does not lie where such a thing may: a tree in a store that is read, under a name that is its own.
+    #[error("{} is no place of {id}", path.display())]
     NotThere {
-        /// Which tree.
-        id: TreeId,
+        /// Which.
+        id: ContentId,
         /// Where it should lie.
         path: PathBuf,
     },
@@ -63,16 +63,16 @@ pub enum CommitError {
     /// Its manifest is refused.
     #[error("cannot use the manifest of {id}")]
     Manifest {
-        /// Which tree.
-        id: TreeId,
+        /// Which.
+        id: ContentId,
         /// Why.
         source: ManifestError,
     },
     /// It cannot be cut.
     #[error("cannot cut {id} into pieces")]
     Layout {
-        /// Which tree.
-        id: TreeId,
+        /// Which.
+        id: ContentId,
         /// Why.
         source: LayoutError,
     },
@@ -82,15 +82,24 @@ pub enum CommitError {
 }
 
 impl Shelf {
-    /// Takes over a tree as verified, when everything is as its writer describes it. Nothing but links is hashed.
+    /// Takes over content as verified, when everything is as its writer describes it. Nothing but links is hashed.
+    ///
+    /// A blob is offered from then on, as if it had been shared.
     pub fn commit(&self, committed: Committed) -> Result<(), CommitError> {
+        match committed.id {
+            ContentId::Tree(tree) => self.commit_tree(tree, committed),
+            ContentId::Blob(blob) => self.commit_blob(blob, committed),
+        }
+    }
+
+    fn commit_tree(&self, tree: TreeId, committed: Committed) -> Result<(), CommitError> {
         let Committed {
             id,
             path,
             undurable_boot,
             files,
         } = committed;
-        let (root, name) = self.place_of(&id, &path)?;
+        let (root, name) = self.place_of(&tree, &path)?;
         let mismatch = |_: io::Error| CommitError::Mismatch { path: path.clone() };
         let dir = Beneath::open(self.root_path(root))
             .and_then(|store| store.directory(Path::new(&name)))
@@ -102,8 +111,8 @@ impl Shelf {
                 .ok_or_else(|| CommitError::Mismatch {
                     path: path.join(".manifest"),
                 })?;
-        let manifest =
-            Manifest::verified(&id, text).map_err(|source| CommitError::Manifest { id, source })?;
+        let manifest = Manifest::verified(&tree, text)
+            .map_err(|source| CommitError::Manifest { id, source })?;
         let layout =
             Layout::of_manifest(&manifest).map_err(|source| CommitError::Layout { id, source })?;
 
@@ -132,20 +141,24 @@ impl Shelf {
             .catalogue()
             .copies(&id)
             .iter()
-            .find(|copy| copy.root == root && copy.name == name)
+            .find(|copy| copy.place.in_store() == Some((root, name.as_str())))
             .cloned();
         let key = known.and_then(|copy| copy.key);
-        let copy = TreeCopy {
+        let copy = HeldCopy {
             key,
             sizes,
-            ..TreeCopy::found(root, name, identity)
+            ..HeldCopy::found(CopyPlace::Tree {
+                root,
+                name,
+                identity,
+            })
         };
         Ok(self.put(&copy, record, &records)?)
     }
 
     fn place_of(&self, id: &TreeId, path: &Path) -> Result<(usize, String), CommitError> {
         let not_there = || CommitError::NotThere {
-            id: *id,
+            id: id.into(),
             path: path.into(),
         };
         let name = path
@@ -234,7 +247,7 @@ fn check_file(file: &File, entry: &Entry, described: &Stamp) -> Option<()> {
     is_right.then_some(())
 }
 
-fn read_midstates(file: &CommittedFile) -> Result<Option<Midstates>, ()> {
+pub(super) fn read_midstates(file: &CommittedFile) -> Result<Option<Midstates>, ()> {
     if file.midstates.is_empty() {
         return Ok(None);
     }

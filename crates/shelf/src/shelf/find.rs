@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use zeroshare_content::{BlobId, Entry, TreeId};
+use zeroshare_content::{BlobId, ContentId, Entry};
 use zeroshare_proof::{Midstates, grain_count};
 
+use super::catalogue::CopyPlace;
 use super::{Audience, Shelf};
 use crate::index::{BlobPlace, IndexError, TreeKey};
 use crate::pieces::PieceSource;
 use crate::stamp::{Moment, Stamp};
 
-/// A file of a verified tree that has the contents asked for.
+/// A file, of a verified tree or shared by itself, that has the contents asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundFile {
     /// Its contents.
@@ -24,9 +25,10 @@ pub struct FoundFile {
     pub mtime: Moment,
 }
 
-/// A tree that has some of the files.
+/// A tree that has some of the files, or a file shared by itself.
 struct FoundTree {
-    root: usize,
+    /// `None` outside all stores.
+    root: Option<usize>,
     path: PathBuf,
     source: PieceSource,
 }
@@ -46,7 +48,7 @@ pub struct MidstateList {
 }
 
 impl Shelf {
-    /// Finds files with the given contents, at most one in each store; what is not here is left out.
+    /// Finds files with the given contents, at most one in each store and one outside; what is not here is left out.
     ///
     /// They were verified once and are untouched since; who uses them hashes them all the same.
     pub fn find_files(
@@ -82,41 +84,50 @@ impl Shelf {
         Ok(found)
     }
 
-    /// Reads the midstates of the file on one line of a tree's manifest; `None` while they are unknown.
+    /// Reads the midstates of the file on one line of a tree's manifest, or of a blob on line 0; `None` while they are
+    /// unknown.
     ///
-    /// They are kept for a while after the tree is gone.
+    /// They are kept for a while after the content is gone.
     pub fn midstates(
         &self,
-        id: &TreeId,
+        id: impl Into<ContentId>,
         line: u32,
         audience: Audience,
     ) -> Result<Option<MidstateList>, IndexError> {
+        for key in self.keys(&id.into(), audience)? {
+            let file = self.index.files(key, line..=line)?.into_iter().next();
+            let Some(size) = file.and_then(|file| size_if_sha256(&file.blob, &file.stamp)) else {
+                continue;
+            };
+            let list = self.index.midstates(key, line)?.unwrap_or_default();
+            if let Ok(midstates) = Midstates::from_bytes(size, list) {
+                let list_digest = midstates.list_digest();
+                return Ok(Some(MidstateList {
+                    grains: grain_count(size),
+                    list_digest,
+                    midstates,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// All that the index knows of something that these may see, gone or not.
+    fn keys(&self, id: &ContentId, audience: Audience) -> Result<Vec<TreeKey>, IndexError> {
+        let ContentId::Tree(tree) = id else {
+            return self.index.keys_of_blob(id);
+        };
+        let mut keys = Vec::new();
         for root in self
             .roots
             .iter()
             .filter(|root| root.shared || audience == Audience::Local)
         {
-            for name in id.directory_names() {
-                let Some((key, _)) = self.index.tree(&root.path, &name)? else {
-                    continue;
-                };
-                let file = self.index.files(key, line..=line)?.into_iter().next();
-                let Some(size) = file.and_then(|file| size_if_sha256(&file.blob, &file.stamp))
-                else {
-                    continue;
-                };
-                let list = self.index.midstates(key, line)?.unwrap_or_default();
-                if let Ok(midstates) = Midstates::from_bytes(size, list) {
-                    let list_digest = midstates.list_digest();
-                    return Ok(Some(MidstateList {
-                        grains: grain_count(size),
-                        list_digest,
-                        midstates,
-                    }));
-                }
+            for name in tree.directory_names() {
+                keys.extend(self.index.tree(&root.path, &name)?.map(|(key, _)| key));
             }
         }
-        Ok(None)
+        Ok(keys)
     }
 
     fn open_key(&self, key: TreeKey, audience: Audience) -> Option<FoundTree> {
@@ -124,13 +135,13 @@ impl Shelf {
         if !self.may_see(&copy, audience) {
             return None;
         }
-        let path = self.root_path(copy.root).join(&copy.name);
+        let (root, path) = match &copy.place {
+            CopyPlace::Tree { root, .. } => (Some(*root), self.path_of(&copy.place)),
+            // Its one line is its name.
+            CopyPlace::File { path, .. } => (None, path.parent()?.to_owned()),
+        };
         let source = self.open_copy(&id, &copy, key).ok()?;
-        Some(FoundTree {
-            root: copy.root,
-            path,
-            source,
-        })
+        Some(FoundTree { root, path, source })
     }
 }
 

@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use zeroshare_content::{Family, TreeId};
+use zeroshare_content::ContentId;
 
-use super::catalogue::TreeCopy;
+use super::catalogue::HeldCopy;
 use super::{Audience, Shelf};
 use crate::index::TreeState;
 
-/// A tree that lies in a store, by its best copy.
+/// A tree that lies in a store, or a file that is shared, by its best copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holding {
     /// What it is called.
-    pub id: TreeId,
+    pub id: ContentId,
     /// Where it lies.
     pub path: PathBuf,
     /// Whether it may be believed.
@@ -22,9 +22,9 @@ pub struct Holding {
     pub offered: bool,
     /// Sum of its files, each as often as it occurs; zero while its manifest was not read.
     pub total_bytes: u64,
-    /// Sum of its distinct files and link targets.
+    /// Sum of its distinct files and link targets; the size of a blob.
     pub content_bytes: u64,
-    /// Size of its manifest.
+    /// Size of its manifest; zero for a blob.
     pub manifest_bytes: u64,
     /// Pieces in all; zero for the oldest format, which never travels.
     pub pieces: u32,
@@ -34,7 +34,7 @@ impl Holding {
     /// Whether its pieces can be read: it was verified, and is not of the oldest format.
     pub fn is_readable(&self) -> bool {
         matches!(self.state, HoldingState::Verified { .. })
-            && self.id.family() != Family::Sha1
+            && self.id.travels()
             && (self.pieces > 0 || self.content_bytes == 0)
     }
 }
@@ -70,16 +70,17 @@ pub struct RootCount {
 }
 
 impl Shelf {
-    /// Says what is held of a tree in the stores that these may see; `None`: nothing.
-    pub fn holding(&self, id: &TreeId, audience: Audience) -> Option<Holding> {
+    /// Says what is held of something where these may see it; `None`: nothing.
+    pub fn holding(&self, id: impl Into<ContentId>, audience: Audience) -> Option<Holding> {
+        let id = id.into();
         let catalogue = self.catalogue();
-        self.best(id, catalogue.copies(id), audience)
+        self.best(&id, catalogue.copies(&id), audience)
     }
 
-    /// Lists at most `limit` trees by id, from behind a given one, of the stores that these may see.
+    /// Lists at most `limit` trees and blobs by id, from behind a given one, as far as these may see them.
     pub fn holdings(
         &self,
-        after: Option<&TreeId>,
+        after: Option<&ContentId>,
         limit: usize,
         audience: Audience,
     ) -> Vec<Holding> {
@@ -104,7 +105,10 @@ impl Shelf {
             })
             .collect();
         for (_, copy) in self.catalogue().all() {
-            let Some(count) = counts.get_mut(copy.root) else {
+            let Some((root, _)) = copy.place.in_store() else {
+                continue;
+            };
+            let Some(count) = counts.get_mut(root) else {
                 continue;
             };
             match copy.state {
@@ -115,9 +119,14 @@ impl Shelf {
         counts
     }
 
-    fn best(&self, id: &TreeId, copies: &[TreeCopy], audience: Audience) -> Option<Holding> {
+    /// Counts the files that are shared, whether or not they are offered now.
+    pub fn shared_files(&self) -> usize {
+        self.catalogue().file_paths().len()
+    }
+
+    fn best(&self, id: &ContentId, copies: &[HeldCopy], audience: Audience) -> Option<Holding> {
         let visible = || copies.iter().filter(|copy| self.may_see(copy, audience));
-        let offered = |copy: &&TreeCopy| copy.is_verified() && self.is_shared(copy.root);
+        let offered = |copy: &&HeldCopy| copy.is_verified() && self.is_offered(&copy.place);
         let best = visible()
             .find(offered)
             .or_else(|| visible().find(|copy| copy.is_verified()))
@@ -125,7 +134,7 @@ impl Shelf {
             .or_else(|| visible().next())?;
         Some(Holding {
             id: *id,
-            path: self.root_path(best.root).join(&best.name),
+            path: self.path_of(&best.place),
             state: match &best.state {
                 TreeState::Unverified => HoldingState::Unverified,
                 TreeState::Verified { at } => HoldingState::Verified { at: *at },
@@ -133,7 +142,7 @@ impl Shelf {
                     faults: faults.clone(),
                 },
             },
-            offered: offered(&best) && id.family() != Family::Sha1 && best.sizes.pieces_known(),
+            offered: offered(&best) && id.travels() && best.sizes.pieces_known(),
             total_bytes: best.sizes.total,
             content_bytes: best.sizes.content,
             manifest_bytes: best.sizes.manifest,

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zeroshare_content::{Family, Layout, LayoutError, Manifest, ManifestError, TreeId};
+use zeroshare_content::{
+    BlobId, ContentId, Layout, LayoutError, Manifest, ManifestError, Name, TreeId,
+};
 
-use super::catalogue::TreeCopy;
+use super::catalogue::{CopyPlace, HeldCopy};
 use super::{Shelf, Source};
 use crate::beneath::Beneath;
 use crate::index::{IndexError, TreeKey};
@@ -24,6 +26,10 @@ const MAX_OPEN_BYTES: usize = 16 * 1024 * 1024;
 
 /// What staging directories are called; 0install ignores them.
 const STAGING_PREFIX: &[u8] = b"tmp-";
+/// What they are called beside the place of a blob.
+const BLOB_STAGING_PREFIX: &[u8] = b".tmp-zeroshare-";
+/// What a blob is called while it is staged.
+pub const STAGED_BLOB: &str = "blob";
 
 /// Who asks for a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +44,13 @@ pub enum Audience {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Nothing of it may be served.
-    #[error("no tree {id} to serve")]
+    #[error("nothing of {id} to serve")]
     NotHeld {
         /// Which.
-        id: TreeId,
+        id: ContentId,
     },
-    /// No directory of a store that is read, or none for staging.
-    #[error("{} is no staging directory of a known store", path.display())]
+    /// No directory where such a thing may be staged.
+    #[error("{} is no staging directory for it", path.display())]
     NotStaging {
         /// What was named.
         path: PathBuf,
@@ -53,7 +59,7 @@ pub enum OpenError {
     #[error("cannot use the manifest of {id}")]
     Manifest {
         /// Which.
-        id: TreeId,
+        id: ContentId,
         /// Why.
         source: ManifestError,
     },
@@ -61,7 +67,7 @@ pub enum OpenError {
     #[error("cannot cut {id} into pieces")]
     Layout {
         /// Which.
-        id: TreeId,
+        id: ContentId,
         /// Why.
         source: LayoutError,
     },
@@ -72,7 +78,7 @@ pub enum OpenError {
     #[error("cannot read {id}")]
     Io {
         /// Which.
-        id: TreeId,
+        id: ContentId,
         /// What it says.
         source: io::Error,
     },
@@ -86,8 +92,9 @@ pub(super) struct OpenTrees {
 }
 
 impl Shelf {
-    /// Opens a verified tree for reading its pieces.
-    pub fn open(&self, id: &TreeId, audience: Audience) -> Result<Source, OpenError> {
+    /// Opens something verified for reading its pieces.
+    pub fn open(&self, id: impl Into<ContentId>, audience: Audience) -> Result<Source, OpenError> {
+        let id = &id.into();
         let not_held = || OpenError::NotHeld { id: *id };
         let copy = self
             .catalogue()
@@ -115,7 +122,7 @@ impl Shelf {
         }
     }
 
-    /// Opens what the fetcher is still putting together in a store, by its word.
+    /// Opens a tree that the fetcher is still putting together in a store, by its word.
     ///
     /// Only a directory directly in a known store that is named like a staging directory is taken, and the manifest in it
     /// must be the one that the id names.
@@ -133,14 +140,40 @@ impl Shelf {
         if !is_known || !is_name || !name.as_bytes().starts_with(STAGING_PREFIX) {
             return Err(not_staging());
         }
-        let io = |source| OpenError::Io { id: *id, source };
+        let io = |source| OpenError::Io {
+            id: id.into(),
+            source,
+        };
         let root = Beneath::open(store).map_err(io)?;
         let dir = root.directory(Path::new(name)).map_err(io)?;
         let text = read_manifest_file(&dir)
             .map_err(io)?
             .ok_or_else(not_staging)?;
         let (manifest, layout) = read_layout(id, text)?;
-        Ok(PieceSource::staged(dir, manifest, layout))
+        Ok(PieceSource::staged(id.into(), dir, manifest, layout))
+    }
+
+    /// Opens a blob that the fetcher is still putting together, by its word, in a staging directory beside its place.
+    ///
+    /// The file in it has the name that [`STAGED_BLOB`] is.
+    pub fn open_staged_blob(
+        &self,
+        place: &Path,
+        name: &OsStr,
+        (blob, size): (BlobId, u64),
+    ) -> Result<PieceSource, OpenError> {
+        let id = ContentId::Blob(blob);
+        let is_name = Path::new(name).components().count() == 1 && !name.as_bytes().contains(&b'/');
+        if !place.is_absolute() || !is_name || !name.as_bytes().starts_with(BLOB_STAGING_PREFIX) {
+            return Err(OpenError::NotStaging {
+                path: place.join(name),
+            });
+        }
+        let dir = Beneath::open(place)
+            .and_then(|place| place.directory(Path::new(name)))
+            .map_err(|source| OpenError::Io { id, source })?;
+        let (manifest, layout) = one_file(blob, size, 0, OsStr::new(STAGED_BLOB))?;
+        Ok(PieceSource::staged(id, dir, manifest, layout))
     }
 
     /// Closes what nobody read for a while.
@@ -152,14 +185,48 @@ impl Shelf {
 
     pub(super) fn open_copy(
         &self,
-        id: &TreeId,
-        copy: &TreeCopy,
+        id: &ContentId,
+        copy: &HeldCopy,
         key: TreeKey,
     ) -> Result<PieceSource, OpenError> {
-        let io = |source| OpenError::Io { id: *id, source };
-        let root = Beneath::open(self.root_path(copy.root)).map_err(io)?;
-        let dir = root.directory(Path::new(&copy.name)).map_err(io)?;
-        let kept = self.index.tree(self.root_path(copy.root), &copy.name)?;
+        let (dir, manifest, layout) = match (&copy.place, id) {
+            (CopyPlace::Tree { root, name, .. }, ContentId::Tree(tree)) => {
+                self.open_tree(tree, *root, name)?
+            }
+            (CopyPlace::File { path, stamp }, ContentId::Blob(blob)) => {
+                let (parent, name) = parts(path).ok_or(OpenError::NotHeld { id: *id })?;
+                let dir =
+                    Beneath::open(parent).map_err(|source| OpenError::Io { id: *id, source })?;
+                let (manifest, layout) =
+                    one_file(*blob, stamp.size, stamp.mtime.truncated(), name)?;
+                (dir, manifest, layout)
+            }
+            // Trees lie in stores, blobs do not.
+            _ => return Err(OpenError::NotHeld { id: *id }),
+        };
+        let index = Arc::clone(&self.index);
+        Ok(PieceSource::indexed(
+            *id,
+            dir,
+            (manifest, layout),
+            index,
+            key,
+        ))
+    }
+
+    fn open_tree(
+        &self,
+        id: &TreeId,
+        root: usize,
+        name: &str,
+    ) -> Result<(Beneath, Manifest, Layout), OpenError> {
+        let io = |source| OpenError::Io {
+            id: id.into(),
+            source,
+        };
+        let store = Beneath::open(self.root_path(root)).map_err(io)?;
+        let dir = store.directory(Path::new(name)).map_err(io)?;
+        let kept = self.index.tree(self.root_path(root), name)?;
         let text = match read_manifest_file(&dir).map_err(io)? {
             Some(text) => text,
             None => kept
@@ -167,25 +234,19 @@ impl Shelf {
                 .ok_or_else(|| io(io::Error::from(io::ErrorKind::NotFound)))?,
         };
         let (manifest, layout) = read_layout(id, text)?;
-        Ok(PieceSource::indexed(
-            dir,
-            manifest,
-            layout,
-            Arc::clone(&self.index),
-            key,
-        ))
+        Ok((dir, manifest, layout))
     }
 
-    fn serves(&self, id: &TreeId, copy: &TreeCopy, audience: Audience) -> bool {
+    fn serves(&self, id: &ContentId, copy: &HeldCopy, audience: Audience) -> bool {
         copy.is_verified()
-            && id.family() != Family::Sha1
+            && id.travels()
             && copy.sizes.pieces_known()
             && self.may_see(copy, audience)
     }
 
-    pub(super) fn may_see(&self, copy: &TreeCopy, audience: Audience) -> bool {
+    pub(super) fn may_see(&self, copy: &HeldCopy, audience: Audience) -> bool {
         match audience {
-            Audience::Peers => self.is_shared(copy.root),
+            Audience::Peers => self.is_offered(&copy.place),
             Audience::Local => true,
         }
     }
@@ -203,11 +264,37 @@ fn is_changed(error: &OpenError) -> bool {
 }
 
 fn read_layout(id: &TreeId, text: Vec<u8>) -> Result<(Manifest, Layout), OpenError> {
+    let tree = *id;
+    let id = ContentId::Tree(tree);
     let manifest =
-        Manifest::verified(id, text).map_err(|source| OpenError::Manifest { id: *id, source })?;
+        Manifest::verified(&tree, text).map_err(|source| OpenError::Manifest { id, source })?;
     let layout =
-        Layout::of_manifest(&manifest).map_err(|source| OpenError::Layout { id: *id, source })?;
+        Layout::of_manifest(&manifest).map_err(|source| OpenError::Layout { id, source })?;
     Ok((manifest, layout))
+}
+
+/// A blob as the tree that consists of it alone: it is cut alike.
+fn one_file(
+    blob: BlobId,
+    size: u64,
+    mtime: i64,
+    name: &OsStr,
+) -> Result<(Manifest, Layout), OpenError> {
+    let id = ContentId::Blob(blob);
+    let name = Name::try_from(name).map_err(|error| OpenError::Io {
+        id,
+        source: io::Error::new(io::ErrorKind::InvalidInput, error),
+    })?;
+    let manifest = Manifest::of_one_file(&name, blob, size, mtime)
+        .map_err(|source| OpenError::Manifest { id, source })?;
+    let layout =
+        Layout::of_manifest(&manifest).map_err(|source| OpenError::Layout { id, source })?;
+    Ok((manifest, layout))
+}
+
+/// The directory that a file lies in, and its name there.
+pub(super) fn parts(path: &Path) -> Option<(&Path, &OsStr)> {
+    Some((path.parent()?, path.file_name()?))
 }
 
 impl OpenTrees {

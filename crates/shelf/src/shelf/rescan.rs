@@ -1,4 +1,4 @@
-//! Finding out which trees lie in the stores.
+//! Finding out what lies in the stores, and whether shared files are still there.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use zeroshare_content::{Entry, TreeId};
+use zeroshare_content::{ContentId, Entry, TreeId};
 
-use super::catalogue::TreeCopy;
+use super::catalogue::{CopyPlace, HeldCopy};
 use super::{OpenError, Shelf, ShelfEvent};
 use crate::beneath::{Beneath, Identity};
 use crate::index::{IndexError, TreeKey, TreeRecord, TreeSizes, TreeState};
@@ -22,10 +22,9 @@ const KEPT_WHEN_GONE: Duration = Duration::from_mins(2);
 type Listing = BTreeMap<String, (TreeId, Identity)>;
 
 impl Shelf {
-    /// Compares the stores with what is known of them. Reads names only.
+    /// Compares the stores and the shared files with what is known of them. Reads names and stamps only.
     pub fn rescan(&self, now: SystemTime) -> Result<(), IndexError> {
         let mut seen = Vec::new();
-        let mut has_work = false;
         for root in 0..self.roots.len() {
             let listing = match self.list_root(root, &mut seen) {
                 Ok(listing) => listing,
@@ -35,10 +34,12 @@ impl Shelf {
                     continue;
                 }
             };
-            has_work |= self.compare_root(root, &listing, now)?;
+            self.compare_root(root, &listing, now)?;
         }
+        self.look_at_files(now)?;
         self.index
             .purge_gone(now.checked_sub(KEPT_WHEN_GONE).unwrap_or(now))?;
+        let has_work = self.catalogue().all().any(|(_, copy)| copy.waits());
         if has_work {
             self.tell(ShelfEvent::Work);
         }
@@ -70,27 +71,23 @@ impl Shelf {
         Ok(listing)
     }
 
-    /// Takes in what lies in one store now, and says whether something of it waits to be hashed.
+    /// Takes in what lies in one store now.
     fn compare_root(
         &self,
         root: usize,
         listing: &Listing,
         now: SystemTime,
-    ) -> Result<bool, IndexError> {
-        let known: BTreeMap<String, (TreeId, TreeCopy)> = self
-            .catalogue()
-            .all()
-            .filter(|(_, copy)| copy.root == root)
-            .map(|(id, copy)| (copy.name.clone(), (*id, copy.clone())))
-            .collect();
-        for (name, (id, copy)) in &known {
+    ) -> Result<(), IndexError> {
+        let known = self.known_in(root);
+        for (name, (id, known_identity, copy)) in &known {
             match listing.get(name) {
                 None => self.take_away(id, copy, now)?,
-                Some((_, identity)) if *identity != copy.identity => {
+                Some((_, identity)) if identity != known_identity => {
+                    let place = tree_place(root, name, *identity);
                     self.set_unverified(
                         id,
-                        &TreeCopy {
-                            identity: *identity,
+                        &HeldCopy {
+                            place,
                             ..copy.clone()
                         },
                     )?;
@@ -119,11 +116,21 @@ impl Shelf {
                 self.index.set_gone(key, now)?;
             }
         }
+        Ok(())
+    }
+
+    /// What is known of one store: its directories by name, and which they were.
+    fn known_in(&self, root: usize) -> BTreeMap<String, (ContentId, Identity, HeldCopy)> {
         let catalogue = self.catalogue();
-        let has_work = catalogue
-            .all()
-            .any(|(_, copy)| copy.state == TreeState::Unverified);
-        Ok(has_work)
+        let known = catalogue.all().filter_map(|(id, copy)| match &copy.place {
+            CopyPlace::Tree {
+                root: of,
+                name,
+                identity,
+            } if *of == root => Some((name.clone(), (*id, *identity, copy.clone()))),
+            CopyPlace::Tree { .. } | CopyPlace::File { .. } => None,
+        });
+        known.collect()
     }
 
     /// Takes up again what is known of a tree that was gone, and came back with every file as it was.
@@ -136,13 +143,13 @@ impl Shelf {
         let Some((key, record)) = self.index.tree(self.root_path(root), name)? else {
             return Ok(None);
         };
-        let copy = TreeCopy {
+        let copy = HeldCopy {
             key: Some(key),
             state: record.state.clone(),
             sizes: record.sizes,
-            ..TreeCopy::found(root, name.to_owned(), identity)
+            ..HeldCopy::found(tree_place(root, name, identity))
         };
-        if !copy.is_verified() || !self.is_untouched(&id, &copy, key)? {
+        if !copy.is_verified() || !self.is_untouched(&id.into(), &copy, key)? {
             return Ok(None);
         }
         self.index.set_present(key)?;
@@ -150,7 +157,12 @@ impl Shelf {
     }
 
     /// Whether every file of a tree is the one that was hashed.
-    fn is_untouched(&self, id: &TreeId, copy: &TreeCopy, key: TreeKey) -> Result<bool, IndexError> {
+    fn is_untouched(
+        &self,
+        id: &ContentId,
+        copy: &HeldCopy,
+        key: TreeKey,
+    ) -> Result<bool, IndexError> {
         let source = match self.open_copy(id, copy, key) {
             Ok(source) => source,
             Err(OpenError::Index(error)) => return Err(error),
@@ -180,6 +192,16 @@ impl Shelf {
         (id, identity): (TreeId, Identity),
         record: Option<(TreeKey, TreeRecord)>,
     ) {
+        let place = tree_place(root, name, identity);
+        self.take_in_copy(id.into(), place, record);
+    }
+
+    pub(super) fn take_in_copy(
+        &self,
+        id: ContentId,
+        place: CopyPlace,
+        record: Option<(TreeKey, TreeRecord)>,
+    ) {
         let (key, state, sizes) = match record {
             // What was not synced under another boot may be lost, whatever the names say.
             Some((
@@ -193,35 +215,40 @@ impl Shelf {
             Some((key, record)) => (Some(key), record.state, record.sizes),
             None => (None, TreeState::Unverified, TreeSizes::default()),
         };
-        let copy = TreeCopy {
+        let copy = HeldCopy {
             key,
             state,
             sizes,
-            ..TreeCopy::found(root, name.to_owned(), identity)
+            ..HeldCopy::found(place)
         };
         self.catalogue().put(id, copy);
         self.tell(ShelfEvent::Changed(id));
     }
 
-    fn take_away(&self, id: &TreeId, copy: &TreeCopy, now: SystemTime) -> Result<(), IndexError> {
+    pub(super) fn take_away(
+        &self,
+        id: &ContentId,
+        copy: &HeldCopy,
+        now: SystemTime,
+    ) -> Result<(), IndexError> {
         if let Some(key) = copy.key {
             self.open_trees().forget(key);
             self.index.set_gone(key, now)?;
         }
-        self.catalogue().remove(id, copy.root, &copy.name);
+        self.catalogue().remove(id, &copy.place);
         self.tell(ShelfEvent::Changed(*id));
         Ok(())
     }
 
     /// Trusts a copy no more until it was hashed again.
-    pub(super) fn set_unverified(&self, id: &TreeId, copy: &TreeCopy) -> Result<(), IndexError> {
+    pub(super) fn set_unverified(&self, id: &ContentId, copy: &HeldCopy) -> Result<(), IndexError> {
         if let Some(key) = copy.key {
             self.open_trees().forget(key);
             self.index.set_state(key, &TreeState::Unverified)?;
         }
         self.catalogue().put(
             *id,
-            TreeCopy {
+            HeldCopy {
                 state: TreeState::Unverified,
                 ..copy.clone()
             },
@@ -229,5 +256,13 @@ impl Shelf {
         self.tell(ShelfEvent::Changed(*id));
         self.tell(ShelfEvent::Work);
         Ok(())
+    }
+}
+
+fn tree_place(root: usize, name: &str, identity: Identity) -> CopyPlace {
+    CopyPlace::Tree {
+        root,
+        name: name.to_owned(),
+        identity,
     }
 }

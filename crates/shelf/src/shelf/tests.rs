@@ -36,7 +36,7 @@ fn a_tree_is_offered_once_it_was_hashed() {
         Err(OpenError::NotHeld { .. })
     ));
 
-    assert_eq!(shelf.unverified(), [id]);
+    assert_eq!(shelf.unverified(), [ContentId::Tree(id)]);
     shelf.verify_all();
     assert_eq!(shelf.unverified(), []);
     let found = shelf.holding(&id, Audience::Local).unwrap();
@@ -191,7 +191,7 @@ fn trees_come_and_go_and_are_replaced() {
     shelf.rescan(SystemTime::now()).unwrap();
     assert_eq!(
         drained(&events),
-        [ShelfEvent::Changed(id), ShelfEvent::Work]
+        [ShelfEvent::Changed(id.into()), ShelfEvent::Work]
     );
     shelf.verify_all();
     drained(&events);
@@ -210,7 +210,7 @@ fn trees_come_and_go_and_are_replaced() {
     fs::remove_dir_all(path).unwrap();
     drained(&events);
     shelf.rescan(SystemTime::now()).unwrap();
-    assert_eq!(drained(&events), [ShelfEvent::Changed(id)]);
+    assert_eq!(drained(&events), [ShelfEvent::Changed(id.into())]);
     assert_eq!(shelf.holding(&id, Audience::Local), None);
 }
 
@@ -266,7 +266,7 @@ fn what_was_gone_for_a_moment_is_believed_again_unless_a_file_was_touched() {
     assert!(shelf.open(&id, Audience::Peers).is_ok());
     assert_eq!(shelf.unverified(), []);
     away_and_back(&|away| fs::write(away.join("small"), "EIGHT by").unwrap());
-    assert_eq!(shelf.unverified(), [id]);
+    assert_eq!(shelf.unverified(), [ContentId::Tree(id)]);
 }
 
 #[test]
@@ -563,7 +563,7 @@ fn the_tree_verified_longest_ago_is_due_first() {
         panic!()
     };
     assert_eq!(shelf.due(at, age), Due::At(at + age));
-    assert_eq!(shelf.due(at + age, age), Due::Now(id));
+    assert_eq!(shelf.due(at + age, age), Due::Now(id.into()));
 }
 
 #[test]
@@ -598,7 +598,7 @@ fn a_tree_that_changes_while_it_is_hashed_is_hashed_anew_a_few_times() {
     };
     for _ in 0..3 {
         shelf.verify(&id, Copies::All, &mut touch).unwrap();
-        assert_eq!(shelf.unverified(), [id]);
+        assert_eq!(shelf.unverified(), [ContentId::Tree(id)]);
     }
     restore_time(
         &shelf
@@ -738,7 +738,7 @@ impl Place {
                 .map_or(Vec::new(), |list| list.as_bytes().to_vec()),
         });
         Committed {
-            id: *id,
+            id: id.into(),
             path,
             undurable_boot: None,
             files: files.collect(),
@@ -756,10 +756,11 @@ impl Shelf {
 
     /// Makes the index take the files as they are for those that were hashed, as a disk that decays does.
     fn believe_stamps(&self, id: &TreeId) {
-        let copy = self.catalogue().copies(id)[0].clone();
+        let copy = self.catalogue().copies(&id.into())[0].clone();
+        let (root, name) = copy.place.in_store().unwrap();
         let (key, record) = self
             .index
-            .tree(self.root_path(copy.root), &copy.name)
+            .tree(self.root_path(root), name)
             .unwrap()
             .unwrap();
         assert!(matches!(record.state, TreeState::Verified { .. }));

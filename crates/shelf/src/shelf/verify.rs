@@ -1,12 +1,12 @@
 //! Hashing what is held, and noting what comes out.
 
 use std::error::Error as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use zeroshare_content::{BlobId, Entry, Family, TreeId, TreePath};
+use zeroshare_content::{BlobId, ContentId, Entry, Family, TreeId, TreePath};
 
-use super::catalogue::{Backoff, TreeCopy};
+use super::catalogue::{Backoff, CopyPlace, HeldCopy};
 use super::{Shelf, ShelfError, ShelfEvent};
 use crate::beneath::Beneath;
 use crate::digest::OnBytes;
@@ -26,22 +26,22 @@ pub struct VerifyOutcome {
 /// files anew, and other writers may still set times.
 const MAX_RESTARTS: u8 = 3;
 
-/// Which copies of a tree are hashed.
+/// Which copies of something are hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Copies {
-    /// Those in every store.
+    /// All.
     All,
-    /// Those in shared stores.
+    /// Those that are offered.
     Shared,
     /// Those that wait for it.
     Unverified,
 }
 
-/// When a verified tree is to be hashed again.
+/// When something verified is to be hashed again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// This one, now.
-    Now(TreeId),
+    Now(ContentId),
     /// None before this time.
     At(SystemTime),
     /// Nothing is verified.
@@ -49,8 +49,8 @@ pub enum Due {
 }
 
 impl Shelf {
-    /// Names the trees that wait to be hashed; what could not be read is left alone for a while.
-    pub fn unverified(&self) -> Vec<TreeId> {
+    /// Names what waits to be hashed; what could not be read is left alone for a while.
+    pub fn unverified(&self) -> Vec<ContentId> {
         let now = Instant::now();
         let catalogue = self.catalogue();
         let waiting = catalogue
@@ -59,12 +59,15 @@ impl Shelf {
         waiting.map(|(id, _)| *id).collect()
     }
 
-    /// Whether any copy of a tree waits to be hashed.
-    pub fn is_unverified(&self, id: &TreeId) -> bool {
-        self.catalogue().copies(id).iter().any(TreeCopy::waits)
+    /// Whether any copy of something waits to be hashed.
+    pub fn is_unverified(&self, id: impl Into<ContentId>) -> bool {
+        self.catalogue()
+            .copies(&id.into())
+            .iter()
+            .any(HeldCopy::waits)
     }
 
-    /// Says which tree was verified longest ago, and whether that is too long.
+    /// Says what was verified longest ago, and whether that is too long.
     pub fn due(&self, now: SystemTime, max_age: Duration) -> Due {
         let catalogue = self.catalogue();
         let oldest = catalogue.all().filter_map(|(id, copy)| match copy.state {
@@ -78,16 +81,17 @@ impl Shelf {
         }
     }
 
-    /// Hashes copies of a tree, and notes what came out: it is offered, or quarantined, or could not be read and is tried
+    /// Hashes copies of a tree or blob, and notes what came out: it is offered, or quarantined, or could not be read and is tried
     /// again later.
     ///
     /// `on_bytes` is told of the bytes read, and may stop it.
     pub fn verify(
         &self,
-        id: &TreeId,
+        id: impl Into<ContentId>,
         copies: Copies,
         on_bytes: &mut OnBytes<'_>,
     ) -> Result<VerifyOutcome, ShelfError> {
+        let id = &id.into();
         let mut found = self.catalogue().copies(id).to_vec();
         if found.is_empty() {
             return Err(ShelfError::NotHeld { id: *id });
@@ -95,18 +99,24 @@ impl Shelf {
         let now = Instant::now();
         match copies {
             Copies::All => {}
-            Copies::Shared => found.retain(|copy| self.is_shared(copy.root)),
+            Copies::Shared => found.retain(|copy| self.is_offered(&copy.place)),
             Copies::Unverified => found.retain(|copy| copy.is_due(now)),
         }
         let mut outcome = VerifyOutcome::default();
         for copy in &found {
-            let faults = self.verify_copy(id, copy, on_bytes)?;
+            let faults = match (&copy.place, id) {
+                (CopyPlace::Tree { root, name, .. }, ContentId::Tree(tree)) => {
+                    self.verify_tree_copy(tree, (*root, name), copy, on_bytes)?
+                }
+                (CopyPlace::File { path, stamp }, ContentId::Blob(blob)) => {
+                    self.verify_file(*blob, (path, stamp), copy, on_bytes)?
+                }
+                // Trees lie in stores, blobs do not.
+                _ => continue,
+            };
             let shown = |fault: String| match found.len() {
                 1 => fault,
-                _ => format!(
-                    "{}: {fault}",
-                    self.root_path(copy.root).join(&copy.name).display()
-                ),
+                _ => format!("{}: {fault}", self.path_of(&copy.place).display()),
             };
             outcome.faults.extend(faults.into_iter().map(shown));
         }
@@ -129,32 +139,39 @@ impl Shelf {
         }
     }
 
-    fn verify_copy(
+    fn verify_tree_copy(
         &self,
-        id: &TreeId,
-        copy: &TreeCopy,
+        tree: &TreeId,
+        (root, name): (usize, &str),
+        copy: &HeldCopy,
         on_bytes: &mut OnBytes<'_>,
     ) -> Result<Vec<String>, ShelfError> {
-        let path = self.root_path(copy.root).join(&copy.name);
-        let opened = Beneath::open(self.root_path(copy.root))
-            .and_then(|root| root.directory(Path::new(&copy.name)))
+        let id = &ContentId::Tree(*tree);
+        let path = self.root_path(root).join(name);
+        let opened = Beneath::open(self.root_path(root))
+            .and_then(|store| store.directory(Path::new(name)))
             .and_then(|dir| Ok((dir.identity()?, dir)));
         let verified = match opened {
             Ok((identity, dir)) => {
-                verify_beneath(&dir, path, id, on_bytes).map(|tree| (identity, tree))
+                verify_beneath(&dir, path, tree, on_bytes).map(|verified| (identity, verified))
             }
             Err(source) => Err(VerifyError::Unreadable {
-                id: *id,
+                id: *tree,
                 source: ScanError::Io { path, source },
             }),
         };
         match verified {
             Ok((identity, tree)) => {
-                let copy = TreeCopy {
+                let place = CopyPlace::Tree {
+                    root,
+                    name: name.to_owned(),
                     identity,
+                };
+                let copy = HeldCopy {
+                    place,
                     ..copy.clone()
                 };
-                self.set_verified(&copy, &tree)?;
+                self.set_verified((root, name), &copy, &tree)?;
                 Ok(Vec::new())
             }
             Err(VerifyError::Unreadable {
@@ -169,7 +186,7 @@ impl Shelf {
                 let restarts = copy.restarts + 1;
                 self.set_unverified(
                     id,
-                    &TreeCopy {
+                    &HeldCopy {
                         restarts,
                         ..copy.clone()
                     },
@@ -190,25 +207,35 @@ impl Shelf {
     }
 
     /// What cannot be read now, for want of files or memory or rights, may be whole: it is hashed later.
-    fn set_unreadable(&self, id: &TreeId, copy: &TreeCopy, why: &str) -> Result<(), IndexError> {
-        tracing::warn!(tree = %id, why, "tree cannot be read, and is hashed later");
+    pub(super) fn set_unreadable(
+        &self,
+        id: &ContentId,
+        copy: &HeldCopy,
+        why: &str,
+    ) -> Result<(), IndexError> {
+        tracing::warn!(content = %id, why, "content cannot be read, and is hashed later");
         let unreadable = Some(Backoff::after(copy.unreadable, Instant::now()));
         self.set_unverified(
             id,
-            &TreeCopy {
+            &HeldCopy {
                 unreadable,
                 ..copy.clone()
             },
         )
     }
 
-    fn set_verified(&self, copy: &TreeCopy, tree: &VerifiedTree) -> Result<(), IndexError> {
+    fn set_verified(
+        &self,
+        (root, name): (usize, &str),
+        copy: &HeldCopy,
+        tree: &VerifiedTree,
+    ) -> Result<(), IndexError> {
         let (sizes, files) = describe(tree);
-        let known = self.index.tree(self.root_path(copy.root), &copy.name)?;
+        let known = self.index.tree(self.root_path(root), name)?;
         let record = TreeRecord {
-            root: self.root_path(copy.root).into(),
-            name: copy.name.clone(),
-            id: tree.id,
+            root: self.root_path(root).into(),
+            name: name.to_owned(),
+            id: tree.id.into(),
             state: TreeState::Verified {
                 at: SystemTime::now(),
             },
@@ -225,7 +252,7 @@ impl Shelf {
     /// Puts a record into index and catalogue.
     pub(super) fn put(
         &self,
-        copy: &TreeCopy,
+        copy: &HeldCopy,
         record: TreeRecord,
         files: &[FileRecord],
     ) -> Result<(), IndexError> {
@@ -234,7 +261,7 @@ impl Shelf {
             self.open_trees().forget(old);
         }
         let id = record.id;
-        let copy = TreeCopy {
+        let copy = HeldCopy {
             key: Some(key),
             restarts: 0,
             unreadable: None,
@@ -247,19 +274,20 @@ impl Shelf {
         Ok(())
     }
 
-    fn set_quarantined(
+    pub(super) fn set_quarantined(
         &self,
-        id: &TreeId,
-        copy: &TreeCopy,
+        id: &ContentId,
+        copy: &HeldCopy,
         faults: Vec<String>,
     ) -> Result<(), IndexError> {
-        let path = self.root_path(copy.root).join(&copy.name);
-        tracing::warn!(tree = %id, path = %path.display(), ?faults, "tree does not verify, and is not served");
+        let path = self.path_of(&copy.place);
+        tracing::warn!(content = %id, path = %path.display(), ?faults, "content does not verify, and is not served");
         let state = TreeState::Quarantined { faults };
         let Some(key) = copy.key else {
+            let (root, name) = self.record_place(id, &copy.place);
             let record = TreeRecord {
-                root: self.root_path(copy.root).into(),
-                name: copy.name.clone(),
+                root,
+                name,
                 id: *id,
                 state,
                 sizes: copy.sizes,
@@ -272,13 +300,23 @@ impl Shelf {
         self.index.set_state(key, &state)?;
         self.catalogue().put(
             *id,
-            TreeCopy {
+            HeldCopy {
                 state,
                 ..copy.clone()
             },
         );
         self.tell(ShelfEvent::Changed(*id));
         Ok(())
+    }
+}
+
+impl Shelf {
+    /// Under what the index keeps a copy.
+    pub(super) fn record_place(&self, id: &ContentId, place: &CopyPlace) -> (PathBuf, String) {
+        match place {
+            CopyPlace::Tree { root, name, .. } => (self.root_path(*root).into(), name.clone()),
+            CopyPlace::File { path, .. } => (path.clone(), id.to_string()),
+        }
     }
 }
 

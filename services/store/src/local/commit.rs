@@ -1,9 +1,9 @@
-//! Reading what the fetcher tells of a committed tree.
+//! Reading what the fetcher tells of committed content.
 
 use std::path::PathBuf;
 
 use tonic::{Status, Streaming};
-use zeroshare_content::{ContentId, MAX_ENTRIES, TreeId};
+use zeroshare_content::MAX_ENTRIES;
 use zeroshare_proof::grain_count;
 use zeroshare_shelf::{Committed, CommittedFile, Moment, Stamp};
 use zeroshare_wire::convert::{content_id, stamp};
@@ -11,7 +11,6 @@ use zeroshare_wire::pb::store::v1::CommitContentRequest;
 
 use super::refused;
 use crate::peers::malformed;
-use crate::status;
 
 /// Bytes of one midstate.
 const MIDSTATE_BYTES: usize = 32;
@@ -38,9 +37,12 @@ struct Reading {
 
 impl Reading {
     fn start(first: &CommitContentRequest) -> Result<Self, Status> {
-        let id = tree(first)?;
+        let id = content_id("content_id", &first.content_id).map_err(malformed)?;
         if !first.durable && first.boot_id.is_empty() {
-            return Err(refused("boot_id", "missing, and the tree is not durable"));
+            return Err(refused(
+                "boot_id",
+                "missing, and the content is not durable",
+            ));
         }
         let committed = Committed {
             id,
@@ -91,13 +93,6 @@ impl Reading {
             }),
         }
         Ok(())
-    }
-}
-
-fn tree(message: &CommitContentRequest) -> Result<TreeId, Status> {
-    match content_id("content_id", &message.content_id).map_err(malformed)? {
-        ContentId::Tree(tree) => Ok(tree),
-        blob @ ContentId::Blob(_) => Err(status::not_found(&blob)),
     }
 }
 

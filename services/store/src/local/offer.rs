@@ -13,7 +13,6 @@ use zeroshare_wire::convert::content_id;
 use zeroshare_wire::pb::store::v1::{OfferPartialRequest, OfferPartialResponse};
 
 use super::refused;
-use crate::convert::tree_of;
 use crate::offers::Offer;
 use crate::peers::malformed;
 use crate::status;
@@ -64,23 +63,25 @@ async fn follow(ending: &Ending, mut stream: Streaming<OfferPartialRequest>) -> 
     Ok(())
 }
 
-/// Opens the staging directory, which must lie directly in a store that is read.
+/// Opens the staging directory, which must lie directly in a store that is read; that of a blob, beside its place.
 async fn open(store: &Arc<Store>, first: &OfferPartialRequest) -> Result<Offer, Status> {
     let content = content_id("content_id", &first.content_id).map_err(malformed)?;
-    let tree = tree_of(&content).ok_or_else(|| status::not_found(&content))?;
     let root = PathBuf::from(&first.store_root);
     let name = OsString::from(&first.staging_name);
-    let is_shared = store
-        .shelf
-        .roots()
-        .iter()
+    let roots = store.shelf.roots().iter();
+    let is_in_shared = roots
+        .into_iter()
         .any(|known| known.path == root && known.shared);
+    // Whole blobs are offered wherever they lie, and so are those to come.
+    let is_shared = is_in_shared || content.blob().is_some();
+    let size = first.content_size_bytes;
     let source = store
-        .on_disk("open staged tree", move |store| {
-            store.shelf.open_staged(&root, &name, &tree)
+        .on_disk("open staged content", move |store| match content {
+            ContentId::Tree(tree) => store.shelf.open_staged(&root, &name, &tree),
+            ContentId::Blob(blob) => store.shelf.open_staged_blob(&root, &name, (blob, size)),
         })
         .await?
-        .map_err(|error| status::open_status(&ContentId::Tree(tree), &error))?;
+        .map_err(|error| status::open_status(&content, &error))?;
     let size = source.layout().content_size();
     if first.content_size_bytes != size {
         return Err(errors::malformed(
@@ -88,7 +89,7 @@ async fn open(store: &Arc<Store>, first: &OfferPartialRequest) -> Result<Offer, 
             format!("the manifest says {size}"),
         ));
     }
-    Ok(Offer::new(tree, is_shared, source))
+    Ok(Offer::new(is_shared, source))
 }
 
 struct Ending {

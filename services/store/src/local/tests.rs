@@ -17,7 +17,7 @@ async fn other_users_are_told_of_shared_stores_only() {
     let own = fixture.put(&TestTree::one_file(1, 99), "own");
     let local = Local::new(Arc::clone(&fixture.store));
     for (user, expected) in [(0, vec![shared, own]), (stranger(), vec![shared])] {
-        let expected = sorted(expected.iter().map(TreeId::to_string));
+        let expected = sorted(expected.iter().map(ToString::to_string));
         let request = from_user(user, ListContentRequest::default());
         let listed = local.list_content(request).await.unwrap().into_inner();
         assert_eq!(

@@ -5,48 +5,47 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tonic::Status;
-use zeroshare_content::{ContentId, TreeId};
+use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, Copies, ShelfError};
 use zeroshare_wire::convert::content_ids;
 use zeroshare_wire::pb::store::v1::VerifyContentResponse;
 
 use crate::answer::{Answer, Teller};
-use crate::convert::tree_of;
 use crate::peers::malformed;
 use crate::slots::Slot;
 use crate::status;
 use crate::store::Store;
 
-/// Trees in one question; to ask for everything no id is needed.
+/// Ids in one question; to ask for everything no id is needed.
 const MAX_IDS: usize = 1000;
 
-/// Trees looked up at once.
+/// Ids looked up at once.
 const PAGE: usize = 1000;
 
 /// How often somebody is told how far it is.
 const TELL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Settles which trees are meant.
+/// Settles what is meant.
 pub(super) fn wanted(
     store: &Store,
     texts: &[String],
     audience: Audience,
-) -> Result<Vec<TreeId>, Status> {
+) -> Result<Vec<ContentId>, Status> {
     if texts.is_empty() {
         return Ok(everything(store, audience));
     }
     let ids = content_ids("content_ids", texts, MAX_IDS).map_err(malformed)?;
     let held = |id: ContentId| {
-        let tree = tree_of(&id).filter(|tree| store.shelf.holding(tree, audience).is_some());
-        tree.ok_or_else(|| status::not_found(&id))
+        let is_held = store.shelf.holding(id, audience).is_some();
+        is_held.then_some(id).ok_or_else(|| status::not_found(&id))
     };
     ids.into_iter().map(held).collect()
 }
 
-/// Hashes one tree after the other, as far as it is for these ears; stops when nobody listens any more.
+/// Hashes one thing after the other, as far as it is for these ears; stops when nobody listens any more.
 pub(super) fn start(
     store: &Arc<Store>,
-    ids: Vec<TreeId>,
+    ids: Vec<ContentId>,
     audience: Audience,
     slot: Slot,
 ) -> Answer<VerifyContentResponse> {
@@ -60,8 +59,8 @@ pub(super) fn start(
     })
 }
 
-fn everything(store: &Store, audience: Audience) -> Vec<TreeId> {
-    let mut ids: Vec<TreeId> = Vec::new();
+fn everything(store: &Store, audience: Audience) -> Vec<ContentId> {
+    let mut ids: Vec<ContentId> = Vec::new();
     loop {
         let page = store.shelf.holdings(ids.last(), PAGE, audience);
         ids.extend(page.iter().map(|holding| holding.id));
@@ -74,7 +73,7 @@ fn everything(store: &Store, audience: Audience) -> Vec<TreeId> {
 fn verify(
     store: &Store,
     teller: &Teller<VerifyContentResponse>,
-    id: &TreeId,
+    id: &ContentId,
     audience: Audience,
 ) -> Result<(), Status> {
     let total_bytes = store

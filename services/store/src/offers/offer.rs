@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 use tonic::Status;
 use zeroshare_api::errors;
-use zeroshare_content::{BlobId, Entry, GRAIN, TreeId};
+use zeroshare_content::{BlobId, ContentId, Entry, GRAIN};
 use zeroshare_proof::{Midstates, grain_count};
 use zeroshare_shelf::PieceSource;
 use zeroshare_wire::convert::{merge_ranges, piece_ranges_within, to_piece_ranges};
@@ -22,10 +22,10 @@ const CHANGES_AHEAD: usize = 256;
 /// SHA-256 as bytes.
 const DIGEST_BYTES: usize = 32;
 
-/// The pieces of one tree that the fetcher has staged, by its word.
+/// The pieces of one tree or blob that the fetcher has staged, by its word.
 #[derive(Debug)]
 pub(crate) struct Offer {
-    id: TreeId,
+    id: ContentId,
     is_shared: bool,
     /// Whether the fetch takes part in a cold start.
     is_member: AtomicBool,
@@ -59,7 +59,7 @@ pub(crate) struct PartialList {
 }
 
 impl Offer {
-    pub(crate) fn new(id: TreeId, is_shared: bool, source: PieceSource) -> Self {
+    pub(crate) fn new(is_shared: bool, source: PieceSource) -> Self {
         let (watchers, _) = broadcast::channel(CHANGES_AHEAD);
         let progress = Progress {
             pieces: BTreeMap::new(),
@@ -67,7 +67,7 @@ impl Offer {
             watchers: Some(watchers),
         };
         Self {
-            id,
+            id: source.id(),
             is_shared,
             is_member: AtomicBool::new(false),
             source,
@@ -75,7 +75,7 @@ impl Offer {
         }
     }
 
-    pub(crate) fn id(&self) -> &TreeId {
+    pub(crate) fn id(&self) -> &ContentId {
         &self.id
     }
 
@@ -134,6 +134,12 @@ impl Offer {
             midstates,
             digest: whole.map(|list| list.list_digest()),
         })
+    }
+
+    /// Names a blob's midstates, once all are known.
+    pub(crate) fn blob_list_digest(&self) -> Option<[u8; 32]> {
+        self.id.blob()?;
+        self.list(0)?.digest
     }
 
     /// The midstates by which slices of the file on a line ask to be judged, once all are known.

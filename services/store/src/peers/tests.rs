@@ -50,7 +50,7 @@ async fn midstates_of_a_file_named_twice_are_sent_once() {
     assert_eq!(messages.len(), 1);
 }
 
-fn of_file(id: &TreeId, lines: &[u32]) -> ReadMidstatesRequest {
+fn of_file(id: &zeroshare_content::TreeId, lines: &[u32]) -> ReadMidstatesRequest {
     ReadMidstatesRequest {
         content_id: id.to_string(),
         files: lines.to_vec(),

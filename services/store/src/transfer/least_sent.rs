@@ -4,21 +4,21 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use zeroshare_content::TreeId;
+use zeroshare_content::ContentId;
 
-/// Counts are kept for so many trees; the one asked for longest ago is forgotten.
+/// Counts are kept for so many contents; the one asked for longest ago is forgotten.
 const MAX_TREES: usize = 64;
 
-/// How often each piece of each tree was sent, so that readers who let us choose get different ones.
+/// How often each piece of each content was sent, so that readers who let us choose get different ones.
 #[derive(Debug, Default)]
 pub(crate) struct LeastSent {
     /// The tree asked for last stands last.
-    counts: Mutex<VecDeque<(TreeId, Vec<u32>)>>,
+    counts: Mutex<VecDeque<(ContentId, Vec<u32>)>>,
 }
 
 impl LeastSent {
     /// Chooses at most so many of the given pieces, those sent least often first, and counts them as sent.
-    pub(crate) fn choose(&self, id: &TreeId, pieces: &[Range<u32>], at_most: u32) -> Vec<u32> {
+    pub(crate) fn choose(&self, id: &ContentId, pieces: &[Range<u32>], at_most: u32) -> Vec<u32> {
         let mut all = self.counts();
         let counts = counts_of(
             &mut all,
@@ -38,7 +38,7 @@ impl LeastSent {
     }
 
     /// Counts pieces that were asked for by number.
-    pub(crate) fn count(&self, id: &TreeId, pieces: Range<u32>) {
+    pub(crate) fn count(&self, id: &ContentId, pieces: Range<u32>) {
         let mut all = self.counts();
         let counts = counts_of(&mut all, id, pieces.end);
         for count in counts
@@ -50,7 +50,7 @@ impl LeastSent {
         }
     }
 
-    fn counts(&self) -> MutexGuard<'_, VecDeque<(TreeId, Vec<u32>)>> {
+    fn counts(&self) -> MutexGuard<'_, VecDeque<(ContentId, Vec<u32>)>> {
         // A count too few does no harm.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,8 +58,8 @@ impl LeastSent {
 
 /// The counts of a tree, as many as its pieces up to `end`.
 fn counts_of<'a>(
-    all: &'a mut VecDeque<(TreeId, Vec<u32>)>,
-    id: &TreeId,
+    all: &'a mut VecDeque<(ContentId, Vec<u32>)>,
+    id: &ContentId,
     end: u32,
 ) -> &'a mut Vec<u32> {
     let known = all
@@ -78,14 +78,14 @@ fn counts_of<'a>(
 
 #[cfg(test)]
 mod tests {
-    use zeroshare_content::Family;
+    use zeroshare_content::{BlobId, HashKind};
 
     use super::*;
 
     #[test]
     fn pieces_go_out_in_turn() {
         let least = LeastSent::default();
-        let id = TreeId::of_manifest(Family::Sha256, b"a");
+        let id = ContentId::from(BlobId::of(HashKind::Sha256, b"a"));
         let ranges = [0..3, 5..7];
         assert_eq!(least.choose(&id, &ranges, 2), [0, 1]);
         assert_eq!(least.choose(&id, &ranges, 2), [2, 5]);
@@ -100,7 +100,7 @@ mod tests {
         let least = LeastSent::default();
         for tree in 0..1000_u32 {
             least.count(
-                &TreeId::of_manifest(Family::Sha256, &tree.to_le_bytes()),
+                &BlobId::of(HashKind::Sha256, &tree.to_le_bytes()).into(),
                 0..3,
             );
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use tonic::Status;
 use zeroshare_api::errors;
-use zeroshare_content::{ContentId, Layout, TreeId};
+use zeroshare_content::{ContentId, Layout};
 use zeroshare_wire::convert::{Span, Wanted};
 
 use super::LeastSent;
@@ -24,7 +24,7 @@ pub(crate) enum Order {
 ///
 /// `held` is sorted and joined.
 pub(crate) fn plan(
-    id: &TreeId,
+    id: &ContentId,
     wanted: Wanted,
     layout: &Layout,
     held: &[Range<u32>],
@@ -82,7 +82,12 @@ impl Order {
     }
 }
 
-fn order(id: &TreeId, span: &Span, layout: &Layout, held: &[Range<u32>]) -> Result<Order, Status> {
+fn order(
+    id: &ContentId,
+    span: &Span,
+    layout: &Layout,
+    held: &[Range<u32>],
+) -> Result<Order, Status> {
     let past_the_end = || errors::malformed("spans", "a piece past the end");
     let order = match span {
         Span::Pieces(pieces) => Order::Pieces(pieces.clone()),
@@ -98,7 +103,7 @@ fn order(id: &TreeId, span: &Span, layout: &Layout, held: &[Range<u32>]) -> Resu
         return Err(past_the_end());
     }
     match first_missing(held, &order.pieces()) {
-        Some(piece) => Err(status::piece_not_held(&ContentId::Tree(*id), piece)),
+        Some(piece) => Err(status::piece_not_held(id, piece)),
         None => Ok(order),
     }
 }
@@ -153,7 +158,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use proptest::prelude::*;
-    use zeroshare_content::{BlobId, Family, HashKind};
+    use zeroshare_content::{BlobId, HashKind};
     use zeroshare_wire::convert::merge_ranges;
 
     use super::*;
@@ -267,7 +272,7 @@ mod tests {
     }
 
     fn check(wanted: Wanted, held: &[Range<u32>]) -> Result<Vec<Order>, Status> {
-        let id = TreeId::of_manifest(Family::Sha256, b"x");
+        let id = BlobId::of(HashKind::Sha256, b"x").into();
         plan(&id, wanted, &layout(), held, &LeastSent::default())
     }
 

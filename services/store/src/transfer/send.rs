@@ -66,12 +66,15 @@ impl Transfer {
 
     fn write(&self, teller: &Teller<Bytes>, writer: &mut PageWriter<'_>) -> Result<(), Status> {
         let pieces = self.source.pieces();
-        let manifest = pieces.manifest().text();
+        let manifest = pieces.manifest_text();
         writer.message(Part::Head(ContentHead {
             manifest_size_bytes: manifest.len() as u64,
             content_size_bytes: pieces.layout().content_size(),
             encoding: StreamEncoding::Raw.into(),
-            file_name: Bytes::new(),
+            file_name: pieces
+                .file_name()
+                .map(Bytes::copy_from_slice)
+                .unwrap_or_default(),
         }))?;
         if self.with_manifest {
             writer.bytes(Field::Manifest, manifest)?;
@@ -135,7 +138,7 @@ impl Transfer {
         const PIECE_OVERHEAD: u64 = 128;
         let layout = self.source.pieces().layout();
         let manifest = if self.with_manifest {
-            self.source.pieces().manifest().text().len() as u64
+            self.source.pieces().manifest_text().len() as u64
         } else {
             0
         };
@@ -158,13 +161,13 @@ impl Transfer {
             }
             ReadError::Corrupt { path } => shelf.quarantine(self.source.pieces(), path),
             ReadError::Io { .. } | ReadError::Index(_) => {
-                tracing::warn!(content = %self.content, error = why, "cannot read tree");
+                tracing::warn!(content = %self.content, error = why, "cannot read content");
                 Ok(())
             }
             ReadError::NoSuchPiece { .. } | ReadError::Stopped => Ok(()),
         };
         if let Err(error) = noted {
-            tracing::warn!(content = %self.content, error = chain(&error), "cannot note what happened to a tree");
+            tracing::warn!(content = %self.content, error = chain(&error), "cannot note what happened to content");
         }
         status::read_status(&self.content, piece, error)
     }
