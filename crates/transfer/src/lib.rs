@@ -18,7 +18,9 @@ mod call;
 pub mod cold;
 mod event;
 mod machine;
+mod missing;
 mod pace;
+mod pieces;
 mod provider;
 mod sliced;
 #[cfg(test)]

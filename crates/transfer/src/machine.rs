@@ -1,12 +1,15 @@
 //! The machine that plans a transfer.
 
 mod assign;
+mod hedge;
 mod outcome;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use crate::missing::{Missing, Ties};
 use crate::provider::{Provider, ProviderStanding};
 use crate::sliced::{Pin, SlicedFile, Tracked, UnitState};
 use crate::{CallId, Event, Holding, ProviderId, Standing, Unit, UnitId, WrittenBefore};
@@ -20,6 +23,12 @@ pub struct Settings {
     pub sole_call_units: usize,
     /// Bytes after which a call takes no more units.
     pub call_bytes: u64,
+    /// Bytes in a call to somebody whose speed is not known, while others may be there.
+    pub first_call_bytes: u64,
+    /// How long a provider is to be busy with what it is asked for at once.
+    pub ahead: Duration,
+    /// Content of so many bytes is begun anywhere: others may begin with it at the same moment.
+    pub scatter_bytes: u64,
     /// Calls that a provider has at once: with two, the next one waits at its side.
     pub calls_per_provider: usize,
     /// Providers that are read at once.
@@ -44,8 +53,11 @@ impl Default for Settings {
             call_units: 16,
             sole_call_units: 128,
             call_bytes: 64 * 1024 * 1024,
+            first_call_bytes: 512 * 1024,
+            ahead: Duration::from_millis(300),
+            scatter_bytes: 16 * 1024 * 1024,
             calls_per_provider: 2,
-            active_providers: 8,
+            active_providers: 24,
             losses: 3,
             stalls: 3,
             busies: 20,
@@ -58,14 +70,14 @@ impl Default for Settings {
 
 /// Plans which unit is read from whom, until all are proven or nobody is left.
 ///
-/// Invariants: a unit is asked of one provider at a time, and of nobody once it is proven. A unit
-/// becomes free again only by the end of its call, so that the writers of a call that was given up can
-/// finish first.
+/// Invariants: a unit is asked of one provider at a time, but for a late one that may be asked of a second,
+/// and of nobody once it is proven. A unit becomes free again only by the end of its call, so that the
+/// writers of a call that was given up can finish first.
 #[derive(Debug)]
 pub struct Transfer {
     settings: Settings,
     units: Vec<Tracked>,
-    missing: BTreeSet<UnitId>,
+    missing: Missing,
     files: BTreeMap<u32, SlicedFile>,
     /// Files that look for the one provider to be read from.
     unpinned: BTreeSet<u32>,
@@ -74,6 +86,14 @@ pub struct Transfer {
     expected: usize,
     calls: BTreeMap<CallId, OpenCall>,
     next_call: u64,
+    /// Late units, and the second call that was made for each.
+    hedges: BTreeMap<UnitId, CallId>,
+    times: hedge::UnitTimes,
+    /// Whether it is so much that others may begin with it at the same moment.
+    is_scattered: bool,
+    /// Whether others are known to fetch the same.
+    has_company: bool,
+    random: fastrand::Rng,
     unproven: usize,
     /// Files that are being hashed.
     checking: usize,
@@ -86,24 +106,41 @@ struct OpenCall {
     units: Vec<UnitId>,
     is_recheck: bool,
     is_cancelled: bool,
+    began: Instant,
+    /// When it last brought a unit; first, when it began.
+    last: Instant,
+    /// What it brought so far.
+    bytes: u64,
 }
 
 impl Transfer {
-    /// Begins with what [`crate::missing_units`] found.
-    pub fn new(units: Vec<(Unit, WrittenBefore)>, settings: Settings) -> Self {
+    /// Begins with what [`crate::missing_units`] found; `seed` decides all that is left to chance.
+    pub fn new(units: Vec<(Unit, WrittenBefore)>, settings: Settings, seed: u64) -> Self {
+        let bytes: u64 = units.iter().map(|(unit, _)| unit.len).sum();
+        let mut missing = Missing::new(units.iter().map(|(unit, _)| unit.piece).collect());
+        let mut random = fastrand::Rng::with_seed(seed);
+        let is_scattered = bytes >= settings.scatter_bytes && !units.is_empty();
+        if is_scattered {
+            missing.break_ties(Ties::From(random.usize(..units.len())));
+        }
         let units: Vec<Tracked> = units
             .into_iter()
             .map(|(unit, before)| Tracked::new(unit, before == WrittenBefore::Yes))
             .collect();
         let mut transfer = Self {
             settings,
-            missing: BTreeSet::new(),
+            missing,
             files: BTreeMap::new(),
             unpinned: BTreeSet::new(),
             providers: Vec::new(),
             expected: 0,
             calls: BTreeMap::new(),
             next_call: 0,
+            hedges: BTreeMap::new(),
+            times: hedge::UnitTimes::default(),
+            is_scattered,
+            has_company: false,
+            random,
             unproven: units.len(),
             checking: 0,
             events: VecDeque::new(),
@@ -116,7 +153,8 @@ impl Transfer {
     /// Takes in somebody who may hold the content.
     pub fn add_provider(&mut self, holding: Holding) -> ProviderId {
         let id = ProviderId(u32::try_from(self.providers.len()).unwrap_or(u32::MAX));
-        self.providers.push(Provider::new(holding));
+        self.providers.push(Provider::new(self.missing.bound()));
+        self.take_holding(id, holding);
         id
     }
 
@@ -128,18 +166,79 @@ impl Transfer {
     /// Takes in that a provider holds more than it did, and says whether it can help only now.
     pub fn handle_holding(&mut self, provider: ProviderId, holding: Holding) -> bool {
         let could_help = self.could_help(provider);
-        let Some(state) = self.providers.get_mut(provider.index()) else {
+        if provider.index() >= self.providers.len() {
             return false;
+        }
+        self.take_holding(provider, holding);
+        !self.providers[provider.index()].is_dropped() && !could_help && self.could_help(provider)
+    }
+
+    /// Takes in that a provider is about to hold pieces: others are asked for first.
+    pub fn handle_claim(&mut self, provider: ProviderId, ranges: &[Range<u32>]) {
+        let Some(state) = self.providers.get_mut(provider.index()) else {
+            return;
         };
-        state.claim.add(holding);
-        !state.is_dropped() && !could_help && self.could_help(provider)
+        let is_counted = state.is_counted();
+        for piece in ranges.iter().flat_map(|range| state.claim.expect(range)) {
+            if is_counted {
+                self.missing.add_copy(piece);
+            }
+        }
+        self.meet_company();
     }
 
     /// Takes in that a provider taken for complete holds only what it announces.
     pub fn handle_incomplete(&mut self, provider: ProviderId) {
-        if let Some(state) = self.providers.get_mut(provider.index()) {
-            state.claim.forget_completeness();
-            self.unpin_from(provider);
+        let Some(state) = self.providers.get_mut(provider.index()) else {
+            return;
+        };
+        if state.claim.forget_completeness() && !state.is_dropped() {
+            for piece in state.claim.announced() {
+                self.missing.add_copy(piece);
+            }
+        }
+        self.unpin_from(provider);
+        self.meet_company();
+    }
+
+    /// Says whether no partial provider holds a unit or is about to: whoever asks for it should tell the others.
+    pub fn is_rarest(&self, id: UnitId) -> bool {
+        self.missing.copies(id) == 0
+    }
+
+    fn take_holding(&mut self, provider: ProviderId, holding: Holding) {
+        match holding {
+            Holding::Complete => {
+                self.forget_copies_of(provider);
+                self.providers[provider.index()].claim.complete();
+            }
+            Holding::Partial(ranges) => {
+                let state = &mut self.providers[provider.index()];
+                let is_counted = state.is_counted();
+                for piece in ranges.iter().flat_map(|range| state.claim.add(range)) {
+                    if is_counted {
+                        self.missing.add_copy(piece);
+                    }
+                }
+                self.meet_company();
+            }
+        }
+    }
+
+    /// What one provider holds makes nothing less rare any more: it is gone, or holds everything.
+    fn forget_copies_of(&mut self, provider: ProviderId) {
+        let state = &self.providers[provider.index()];
+        if state.is_counted() {
+            for piece in state.claim.announced() {
+                self.missing.remove_copy(piece);
+            }
+        }
+    }
+
+    /// From the first moment in which others are known to fetch the same, equals are asked for by chance.
+    fn meet_company(&mut self) {
+        if !std::mem::replace(&mut self.has_company, true) {
+            self.missing.break_ties(Ties::Random(&mut self.random));
         }
     }
 

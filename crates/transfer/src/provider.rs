@@ -1,9 +1,10 @@
 //! What is known of one provider.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::pieces::PieceSet;
 use crate::{DropReason, UnitId};
 
 /// Names a provider of one transfer.
@@ -36,6 +37,9 @@ pub(crate) struct Provider {
     pub(crate) claim: Claim,
     /// Calls that run.
     pub(crate) calls: usize,
+    /// Bytes that they are to bring.
+    pub(crate) asked_bytes: u64,
+    pub(crate) speed: Speed,
     pub(crate) standing: ProviderStanding,
     /// Lost calls since it last gave something.
     pub(crate) losses: u32,
@@ -57,10 +61,13 @@ pub(crate) enum ProviderStanding {
 }
 
 impl Provider {
-    pub(crate) fn new(holding: Holding) -> Self {
+    /// Somebody who claims nothing yet, of content with so many pieces.
+    pub(crate) fn new(pieces: u32) -> Self {
         Self {
-            claim: Claim::new(holding),
+            claim: Claim::new(pieces),
             calls: 0,
+            asked_bytes: 0,
+            speed: Speed::default(),
             standing: ProviderStanding::Ready,
             losses: 0,
             stalls: 0,
@@ -72,6 +79,11 @@ impl Provider {
 
     pub(crate) fn is_dropped(&self) -> bool {
         matches!(self.standing, ProviderStanding::Dropped(_))
+    }
+
+    /// Whether what it holds makes it less rare: who has everything adds to all pieces alike.
+    pub(crate) fn is_counted(&self) -> bool {
+        !self.is_dropped() && !self.claim.is_complete()
     }
 
     pub(crate) fn is_ready(&self, now: Instant) -> bool {
@@ -89,58 +101,101 @@ impl Provider {
     }
 }
 
+/// How fast a provider gives.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Speed {
+    /// Smoothed; 0 until the first measure.
+    bytes_per_second: u64,
+}
+
+impl Speed {
+    /// Takes in how long a call took, and what it brought while `calls` ran at once.
+    pub(crate) fn measure(&mut self, bytes: u64, took: Duration, calls: usize) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        let together = bytes.saturating_mul(calls.max(1) as u64);
+        let now = together.saturating_mul(1_000_000) / micros;
+        self.bytes_per_second = match self.bytes_per_second {
+            0 => now,
+            before => before / 4 * 3 + now / 4,
+        };
+    }
+
+    /// How many bytes it gives in so long; `None` while nothing was measured.
+    pub(crate) fn bytes_in(self, time: Duration) -> Option<u64> {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        (self.bytes_per_second > 0)
+            .then(|| self.bytes_per_second.saturating_mul(micros) / 1_000_000)
+    }
+
+    /// How long it takes for so many bytes, as far as is known.
+    pub(crate) fn time_of(self, bytes: u64) -> Duration {
+        match self.bytes_per_second {
+            0 => Duration::ZERO,
+            speed => Duration::from_micros(bytes.saturating_mul(1_000_000) / speed),
+        }
+    }
+}
+
 /// Which pieces a provider claims.
 #[derive(Debug)]
 pub(crate) struct Claim {
     complete: bool,
-    /// Disjoint ranges by their start, with their end.
-    ranges: BTreeMap<u32, u32>,
+    held: PieceSet,
+    /// What it is about to hold.
+    coming: PieceSet,
     /// What it turned out to lack.
     lacking: BTreeSet<u32>,
 }
 
 impl Claim {
-    fn new(holding: Holding) -> Self {
-        let mut claim = Self {
+    fn new(pieces: u32) -> Self {
+        Self {
             complete: false,
-            ranges: BTreeMap::new(),
+            held: PieceSet::new(pieces),
+            coming: PieceSet::new(pieces),
             lacking: BTreeSet::new(),
-        };
-        claim.add(holding);
-        claim
-    }
-
-    pub(crate) fn add(&mut self, holding: Holding) {
-        match holding {
-            Holding::Complete => self.complete = true,
-            Holding::Partial(ranges) => ranges.into_iter().for_each(|range| self.add_range(range)),
         }
     }
 
+    pub(crate) fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Takes in that pieces are held, and gives those that it was not even about to hold.
+    ///
     /// A piece once lacking counts as held again when it is announced anew.
-    fn add_range(&mut self, range: Range<u32>) {
-        if range.is_empty() {
-            return;
-        }
+    pub(crate) fn add(&mut self, range: &Range<u32>) -> Vec<u32> {
+        let range = self.held.within(range);
         self.lacking.retain(|piece| !range.contains(piece));
-        let (mut start, mut end) = (range.start, range.end);
-        let touching: Vec<(u32, u32)> = self
-            .ranges
-            .range(..=end)
-            .rev()
-            .take_while(|(_, other_end)| **other_end >= start)
-            .map(|(other_start, other_end)| (*other_start, *other_end))
-            .collect();
-        for (other_start, other_end) in touching {
-            self.ranges.remove(&other_start);
-            start = start.min(other_start);
-            end = end.max(other_end);
-        }
-        self.ranges.insert(start, end);
+        let (held, coming) = (&mut self.held, &self.coming);
+        range
+            .filter(|piece| held.insert(*piece) && !coming.contains(*piece))
+            .collect()
     }
 
-    pub(crate) fn forget_completeness(&mut self) {
-        self.complete = false;
+    /// Takes in that it is about to hold pieces, and gives those that are news.
+    pub(crate) fn expect(&mut self, range: &Range<u32>) -> Vec<u32> {
+        let (held, coming) = (&self.held, &mut self.coming);
+        let range = held.within(range);
+        range
+            .filter(|piece| coming.insert(*piece) && !held.contains(*piece))
+            .collect()
+    }
+
+    /// All that it holds or is about to, said piece by piece.
+    pub(crate) fn announced(&self) -> Vec<u32> {
+        let all = self.held.iter().chain(self.coming.iter());
+        let all: BTreeSet<u32> = all.collect();
+        all.into_iter().collect()
+    }
+
+    /// Says whether it was taken for complete.
+    pub(crate) fn forget_completeness(&mut self) -> bool {
+        std::mem::replace(&mut self.complete, false)
     }
 
     pub(crate) fn lacks(&mut self, piece: u32) {
@@ -148,15 +203,24 @@ impl Claim {
     }
 
     pub(crate) fn holds(&self, piece: u32) -> bool {
-        if self.lacking.contains(&piece) {
-            return false;
+        (self.complete || self.held.contains(piece)) && !self.lacking.contains(&piece)
+    }
+
+    /// Whether it holds any of these, but for those that it turned out to lack.
+    pub(crate) fn may_hold_any(&self, pieces: &PieceSet) -> bool {
+        if self.complete {
+            !pieces.is_empty()
+        } else {
+            !self.held.is_disjoint(pieces)
         }
-        self.complete
-            || self
-                .ranges
-                .range(..=piece)
-                .next_back()
-                .is_some_and(|(_, end)| *end > piece)
+    }
+
+    /// Those of these pieces that it holds.
+    pub(crate) fn held_of(&self, pieces: &PieceSet) -> impl Iterator<Item = u32> {
+        let all = self.complete.then(|| pieces.iter());
+        let some = (!self.complete).then(|| self.held.common(pieces));
+        let held = all.into_iter().flatten().chain(some.into_iter().flatten());
+        held.filter(|piece| !self.lacking.contains(piece))
     }
 }
 
@@ -165,26 +229,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_that_touch_become_one() {
-        let mut claim = Claim::new(Holding::Partial(vec![0..2, 6..8, 4..5]));
-        claim.add(Holding::Partial(vec![2..4, 5..6]));
-        assert_eq!(claim.ranges.into_iter().collect::<Vec<_>>(), [(0, 8)]);
-    }
-
-    #[test]
     fn a_claim_holds_what_was_announced_and_not_found_lacking() {
-        let mut claim = Claim::new(Holding::Partial(vec![3..6, 9..10]));
+        let mut claim = Claim::new(12);
+        assert_eq!(claim.add(&(3..6)), [3, 4, 5]);
+        assert_eq!(claim.add(&(5..7)), [6]);
+        assert_eq!(claim.add(&(11..40)), [11]);
         let held = |claim: &Claim| {
-            (0..12)
+            (0..20)
                 .filter(|piece| claim.holds(*piece))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(held(&claim), [3, 4, 5, 9]);
+        assert_eq!(held(&claim), [3, 4, 5, 6, 11]);
         claim.lacks(4);
-        assert_eq!(held(&claim), [3, 5, 9]);
-        claim.add(Holding::Complete);
-        assert_eq!(held(&claim), [0, 1, 2, 3, 5, 6, 7, 8, 9, 10, 11]);
-        claim.add(Holding::Partial(vec![4..5, 8..9]));
-        assert!(claim.holds(4));
+        assert_eq!(held(&claim), [3, 5, 6, 11]);
+        assert_eq!(claim.add(&(4..5)), [0; 0]);
+        assert!(claim.holds(4), "it was announced anew");
+        claim.complete();
+        claim.lacks(0);
+        assert_eq!(held(&claim), (1..20).collect::<Vec<_>>());
+        assert!(claim.forget_completeness());
+        assert_eq!(held(&claim), [3, 4, 5, 6, 11]);
+    }
+
+    #[test]
+    fn what_is_about_to_be_held_is_news_once() {
+        let mut claim = Claim::new(9);
+        assert_eq!(claim.expect(&(2..4)), [2, 3]);
+        assert_eq!(claim.expect(&(2..5)), [4]);
+        assert!(!claim.holds(2));
+        assert_eq!(claim.add(&(2..8)), [5, 6, 7]);
+        assert_eq!(claim.expect(&(6..9)), [8]);
+        assert_eq!(claim.announced(), [2, 3, 4, 5, 6, 7, 8]);
+    }
+
+    #[test]
+    fn speed_counts_what_runs_beside() {
+        let mut speed = Speed::default();
+        assert_eq!(speed.bytes_in(Duration::from_secs(1)), None);
+        assert_eq!(speed.time_of(1000), Duration::ZERO);
+        speed.measure(1000, Duration::from_millis(100), 2);
+        assert_eq!(speed.bytes_in(Duration::from_secs(1)), Some(20_000));
+        assert_eq!(speed.time_of(10_000), Duration::from_millis(500));
+        speed.measure(1000, Duration::ZERO, 1);
+        assert!(speed.bytes_in(Duration::from_secs(1)) > Some(20_000));
     }
 }

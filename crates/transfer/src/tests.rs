@@ -3,6 +3,7 @@
 mod cold;
 mod model;
 mod planning;
+mod swarm;
 
 use std::time::Instant;
 

@@ -9,7 +9,8 @@ use crate::{CallEnd, CallId, DropReason, Event, FileVerdict, ProviderId, UnitId,
 
 impl Transfer {
     /// Takes in what became of one unit of a call; what the call was not asked for is ignored.
-    pub fn handle_unit(&mut self, call: CallId, unit: UnitId, outcome: UnitOutcome) {
+    pub fn handle_unit(&mut self, now: Instant, call: CallId, unit: UnitId, outcome: UnitOutcome) {
+        let is_hedge = self.hedges.get(&unit) == Some(&call);
         let Some(open) = self.calls.get(&call) else {
             return;
         };
@@ -17,9 +18,16 @@ impl Transfer {
         let Some(tracked) = self.units.get_mut(unit.index()) else {
             return;
         };
-        if tracked.state != UnitState::Asked(call) {
+        if tracked.state != UnitState::Asked(call) && !is_hedge {
             return;
         }
+        if matches!(outcome, UnitOutcome::Proven | UnitOutcome::Written { .. }) {
+            self.take_time(now, call, unit);
+            self.end_race(call, unit);
+        }
+        let Some(tracked) = self.units.get_mut(unit.index()) else {
+            return;
+        };
         match outcome {
             UnitOutcome::Proven => {
                 tracked.state = UnitState::Proven;
@@ -54,8 +62,8 @@ impl Transfer {
         };
         let provider = open.provider;
         let is_cut_short = self.free_units(call, &open);
+        self.take_speed(now, &open);
         let state = &mut self.providers[provider.index()];
-        state.calls = state.calls.saturating_sub(1);
         // What a call does after we hung up is not the provider's fault.
         if open.is_cancelled || state.is_dropped() {
             return;
@@ -123,6 +131,8 @@ impl Transfer {
         if state.is_dropped() {
             return;
         }
+        self.forget_copies_of(provider);
+        let state = &mut self.providers[provider.index()];
         state.standing = ProviderStanding::Dropped(reason);
         state.recheck = None;
         self.events.push_back(Event::Dropped { provider, reason });
@@ -147,6 +157,9 @@ impl Transfer {
     fn free_units(&mut self, call: CallId, open: &OpenCall) -> bool {
         let mut is_cut_short = false;
         for unit in &open.units {
+            if self.leave_race(call, *unit) {
+                continue;
+            }
             let tracked = &mut self.units[unit.index()];
             if tracked.state == UnitState::Asked(call) {
                 tracked.state = UnitState::Missing;

@@ -103,7 +103,7 @@ impl Simulation {
             .filter(|(_, before)| *before == WrittenBefore::Yes)
             .map(|(unit, _)| (unit.piece, world.before[&unit.piece]))
             .collect();
-        let mut transfer = Transfer::new(units, Settings::default());
+        let mut transfer = Transfer::new(units, Settings::default(), world.seed);
         let mut random = fastrand::Rng::with_seed(world.seed);
         let place = random.usize(0..=world.liars.len());
         let mut liars = world.liars.clone();
@@ -236,7 +236,8 @@ impl Simulation {
             Part::Items(items) if version == RIGHT => {
                 self.proven_items.extend(items);
                 self.proven_pieces.insert(unit.piece);
-                self.transfer.handle_unit(call.id, id, UnitOutcome::Proven);
+                self.transfer
+                    .handle_unit(self.now, call.id, id, UnitOutcome::Proven);
             }
             Part::Items(items) => {
                 let proven_items = self.random.u32(0..items.end - items.start);
@@ -247,7 +248,7 @@ impl Simulation {
                     proven_items,
                     proven_bytes,
                 };
-                self.transfer.handle_unit(call.id, id, outcome);
+                self.transfer.handle_unit(self.now, call.id, id, outcome);
                 self.end(index, CallEnd::Wrong);
             }
             Part::Slice { .. } => {
@@ -255,7 +256,7 @@ impl Simulation {
                 let old = self.slices.insert(unit.piece, version);
                 let differs = is_reread && old.unwrap() != version;
                 self.transfer
-                    .handle_unit(call.id, id, UnitOutcome::Written { differs });
+                    .handle_unit(self.now, call.id, id, UnitOutcome::Written { differs });
             }
         }
     }
@@ -275,7 +276,7 @@ impl Simulation {
                 proven_items,
                 proven_bytes,
             };
-            self.transfer.handle_unit(call.id, id, outcome);
+            self.transfer.handle_unit(self.now, call.id, id, outcome);
         }
         // A call that breaks off may have written a part of the slice it was at.
         if let Some(unit) = call.units.get(next).and_then(|id| self.transfer.unit(*id))

@@ -5,6 +5,7 @@ mod roster;
 mod starving;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -128,7 +129,8 @@ impl Driver {
             reports: reports_in,
         };
         let starving = Starving::new(shared.config.patience.starved);
-        let machine = Transfer::new(missing(&staged), shared.config.transfer.clone());
+        let chance = RandomState::new().build_hasher().finish();
+        let machine = Transfer::new(missing(&staged), shared.config.transfer.clone(), chance);
         let mut driver = Self {
             shared,
             entry,
@@ -169,7 +171,7 @@ impl Driver {
             self.carry_out();
             let wake = match self.machine.standing(Instant::now()) {
                 Standing::Done => break,
-                Standing::Working => None,
+                Standing::Working => self.machine.poll_timeout(Instant::now()),
                 Standing::Waiting { until } => Some(until),
                 Standing::Starved => self.starve()?,
             };

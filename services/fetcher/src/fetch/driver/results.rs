@@ -62,7 +62,8 @@ impl Driver {
             UnitOutcome::Written { .. } | UnitOutcome::Part { .. } => self.rounds = 0,
             UnitOutcome::Wrong { .. } => {}
         }
-        self.machine.handle_unit(call, unit, outcome);
+        self.machine
+            .handle_unit(Instant::now(), call, unit, outcome);
     }
 
     fn handle_end(&mut self, call: CallId, end: CallEnd) {
