@@ -9,7 +9,7 @@ use std::{
 use zeroshare_content::ContentId;
 use zeroshare_wire::datagram::{HoldingState, NodeId, TraceContext};
 
-use crate::{drops::DropReason, surroundings::Road};
+use crate::{drops::DropReason, place::Place, surroundings::Road};
 
 /// Names a lookup that was begun by [`crate::Membership::find`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,6 +112,34 @@ pub struct Asked {
     pub contents: Vec<ContentId>,
     /// The trace of the asker's fetch.
     pub trace: Option<TraceContext>,
+}
+
+/// A ban that is running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BanView {
+    /// Whose store is not read.
+    pub address: SocketAddr,
+    /// For how long still.
+    pub remaining: Duration,
+    /// How often it was convicted.
+    pub convictions: u32,
+    /// What it was asked for when it was convicted last.
+    pub content: Option<ContentId>,
+    /// The live peers that say their store is there.
+    pub nodes: Vec<NodeId>,
+}
+
+/// Whose bans are lifted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mercy {
+    /// Everybody's.
+    Everybody,
+    /// Those of whoever is live under an id.
+    Node(NodeId),
+    /// That of one store.
+    Store(SocketAddr),
+    /// Those of all stores of a machine.
+    Machine(Place),
 }
 
 /// How a provider did, as the reader of its store saw it.

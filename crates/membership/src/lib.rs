@@ -38,8 +38,8 @@ mod views;
 
 pub use drops::DropReason;
 pub use event::{
-    Asked, Claim, Counters, Destination, Event, LookupId, PeerView, Provider, Report, Transmit,
-    Verdict,
+    Asked, BanView, Claim, Counters, Destination, Event, LookupId, Mercy, PeerView, Provider,
+    Report, Transmit, Verdict,
 };
 pub use lookups::Search;
 pub use machine::Membership;

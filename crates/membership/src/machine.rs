@@ -1,6 +1,10 @@
 //! The machine: what comes in is checked here and handed to the file that has the rules for it.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Instant};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    net::SocketAddr,
+    time::Instant,
+};
 
 use zeroshare_content::ContentId;
 use zeroshare_wire::datagram::{Body, Datagram, DatagramError, Day, HoldingState, NodeId, decode};
@@ -10,7 +14,7 @@ use crate::{
     beacons::Beacons,
     drops::{DropReason, Drops},
     echoes::Echoes,
-    event::{Counters, Destination, Event, Report, Transmit, Verdict},
+    event::{BanView, Counters, Destination, Event, Mercy, Report, Transmit, Verdict},
     holdings::{Holdings, Share},
     identity::Identity,
     lookups::Lookups,
@@ -164,6 +168,61 @@ impl Membership {
         self.standings.report(now, report);
         if !matches!(report.verdict, Verdict::Gave(_)) {
             self.look_further(now, report);
+        }
+        if report.verdict == Verdict::Convicted {
+            self.say_changed(report.address);
+        }
+    }
+
+    /// Everybody who is banned, by address.
+    pub fn bans(&self, now: Instant) -> Vec<BanView> {
+        let bans = self.standings.running_bans(now);
+        bans.map(|(address, ban, remaining)| BanView {
+            address,
+            remaining,
+            convictions: ban.convictions,
+            content: ban.content,
+            nodes: self.nodes_at(address),
+        })
+        .collect()
+    }
+
+    /// Lifts bans and forgets faults, and says how many bans that were.
+    pub fn forgive(&mut self, now: Instant, mercy: Mercy) -> usize {
+        let of_node: BTreeSet<SocketAddr> = match mercy {
+            Mercy::Node(node) => {
+                let entries = self.peers.of_id(node);
+                entries
+                    .map(|(key, entry)| key.1.port(entry.store_port()))
+                    .collect()
+            }
+            Mercy::Everybody | Mercy::Store(_) | Mercy::Machine(_) => BTreeSet::new(),
+        };
+        let lifted = self.standings.forgive(now, |address| match mercy {
+            Mercy::Everybody => true,
+            Mercy::Node(_) => of_node.contains(&address),
+            Mercy::Store(store) => address == store,
+            Mercy::Machine(place) => Place::of(address) == place,
+        });
+        for address in &lifted {
+            self.say_changed(*address);
+        }
+        lifted.len()
+    }
+
+    /// The live peers that say their store is there.
+    fn nodes_at(&self, store: SocketAddr) -> Vec<NodeId> {
+        let nodes = self.peers.of_place(Place::of(store));
+        nodes
+            .filter(|(_, entry)| entry.is_proven() && entry.store_port() == store.port())
+            .map(|(key, _)| key.0)
+            .collect()
+    }
+
+    /// Tells of those whose store is there: something of what is shown of them changed.
+    fn say_changed(&mut self, store: SocketAddr) {
+        for node in self.nodes_at(store) {
+            self.say(Event::PeerUp(node));
         }
     }
 

@@ -81,6 +81,12 @@ impl PeerTable {
         places.filter_map(move |place| Some(((node, *place), self.entries.get(&(node, *place))?)))
     }
 
+    /// The entries of one address, by id.
+    pub(crate) fn of_place(&self, place: Place) -> impl Iterator<Item = (PeerKey, &Entry)> {
+        let nodes = self.by_place.get(&place).into_iter().flatten();
+        nodes.filter_map(move |node| Some(((*node, place), self.entries.get(&(*node, place))?)))
+    }
+
     /// How many nodes there are, as far as is known.
     ///
     /// One address counts as one node, however many ids it claims, and one id as one, however many addresses it has.

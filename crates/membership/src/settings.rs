@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use zeroshare_content::ContentId;
 use zeroshare_wire::datagram::{Day, GroupKey, SigningKey};
 
 use crate::place::Subnet;
@@ -45,11 +46,17 @@ pub struct Memory {
     pub bans: Vec<RememberedBan>,
 }
 
-/// A ban that is still running.
+/// A ban, or that there was one: the next will take longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RememberedBan {
     /// Whose store is not read.
     pub address: SocketAddr,
-    /// For how long from now.
+    /// For how long from now; zero: it is over.
     pub remaining: Duration,
+    /// How long it has been over.
+    pub over_for: Duration,
+    /// How often it was convicted.
+    pub convictions: u32,
+    /// What it was asked for when it was convicted last.
+    pub content: Option<ContentId>,
 }

@@ -32,6 +32,12 @@ impl Membership {
         self.view(now, *keys.first()?, &keys)
     }
 
+    /// Whether a store is not to be read.
+    pub(crate) fn is_banned(&self, now: Instant, store: SocketAddr) -> bool {
+        let standing = self.standings.of(store);
+        standing.is_some_and(|one| one.ban(now).is_some())
+    }
+
     /// One peer as seen at `first`, with its other addresses of the same run.
     pub(crate) fn view(&self, now: Instant, first: PeerKey, keys: &[PeerKey]) -> Option<PeerView> {
         let entry = self.peers.get(&first)?;
@@ -60,7 +66,10 @@ impl Membership {
             held_ids: entry.filters().held_ids(),
             bytes_per_second: standing.map_or(0, |one| one.bytes_per_second),
             faults: standing.map_or(0, |one| one.faults_at(now)),
-            ban: standing.and_then(|one| one.ban(now)),
+            ban: store_addresses
+                .iter()
+                .filter_map(|at| self.standings.of(*at)?.ban(now))
+                .max(),
             store_addresses,
         })
     }

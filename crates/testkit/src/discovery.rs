@@ -25,7 +25,8 @@ use zeroshare_wire::{
     convert::{content_ids, optional_duration, store_address},
     pb::discovery::v1::{
         DescribeNetworkRequest, DescribeNetworkResponse, FindProvidersRequest,
-        FindProvidersResponse, HoldingClaim, Peer, ReportProviderRequest, ReportProviderResponse,
+        FindProvidersResponse, ForgivePeerRequest, ForgivePeerResponse, HoldingClaim,
+        ListBansRequest, ListBansResponse, Peer, ReportProviderRequest, ReportProviderResponse,
         WatchPeersRequest, WatchPeersResponse, watch_peers_response,
     },
 };
@@ -205,6 +206,20 @@ impl DiscoveryService for Service {
     ) -> Result<Response<ReportProviderResponse>, Status> {
         lock(&self.shared.reports).push(request.into_inner());
         Ok(Response::new(ReportProviderResponse {}))
+    }
+
+    async fn list_bans(
+        &self,
+        _request: Request<ListBansRequest>,
+    ) -> Result<Response<ListBansResponse>, Status> {
+        Ok(Response::new(ListBansResponse::default()))
+    }
+
+    async fn forgive_peer(
+        &self,
+        _request: Request<ForgivePeerRequest>,
+    ) -> Result<Response<ForgivePeerResponse>, Status> {
+        Ok(Response::new(ForgivePeerResponse::default()))
     }
 
     async fn describe_network(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    add, cancel, completions, config, digest, fetch, find, man, node, repair, verify,
+    add, cancel, completions, config, digest, fetch, find, man, node, peers, repair, verify,
 };
 use crate::render::ColorChoice;
 use zeroshare_chassis::settings::LogSettings;
@@ -75,9 +75,8 @@ pub enum Command {
     Add(add::AddArguments),
     /// Say who has a tree, and how much it is.
     Find(find::FindArguments),
-    /// List the machines that are heard.
-    #[command(after_help = "Examples:\n  zeroshare peers\n  zeroshare peers --json")]
-    Peers,
+    /// List the machines that are heard, and those that are banned; forgive these.
+    Peers(peers::PeersArguments),
     /// List what this machine holds.
     #[command(after_help = "Examples:\n  zeroshare list\n  zeroshare list --json")]
     List,

@@ -30,10 +30,10 @@ pub async fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
     match command {
         Command::Node(arguments) => node::run(*arguments, session).await,
         Command::Fetch(arguments) => fetch::run(arguments, session).await,
+        Command::Peers(arguments) => peers::run(arguments, session).await,
         Command::Repair(arguments) => repair::run(arguments, session).await,
         Command::Add(arguments) => session.unless_stopped(add::run(arguments, session)).await,
         Command::Find(arguments) => session.unless_stopped(find::run(arguments, session)).await,
-        Command::Peers => session.unless_stopped(peers::run(session)).await,
         Command::List => session.unless_stopped(list::run(session)).await,
         Command::Fetches => session.unless_stopped(fetches::run(session)).await,
         Command::Cancel(arguments) => {

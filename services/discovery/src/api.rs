@@ -19,8 +19,9 @@ use zeroshare_wire::{
     convert::{content_ids, optional_duration},
     datagram::TraceContext,
     pb::discovery::v1::{
-        DescribeNetworkRequest, DescribeNetworkResponse, FindProvidersRequest,
-        ReportProviderRequest, ReportProviderResponse, WatchPeersRequest,
+        DescribeNetworkRequest, DescribeNetworkResponse, FindProvidersRequest, ForgivePeerRequest,
+        ForgivePeerResponse, ListBansRequest, ListBansResponse, ReportProviderRequest,
+        ReportProviderResponse, WatchPeersRequest,
     },
 };
 
@@ -115,6 +116,27 @@ impl DiscoveryService for Api {
             convert::report(&request.into_inner()).map_err(|error| malformed_field(&error))?;
         self.tell(Command::Report(report)).await?;
         Ok(Response::new(ReportProviderResponse {}))
+    }
+
+    async fn list_bans(
+        &self,
+        _request: Request<ListBansRequest>,
+    ) -> Result<Response<ListBansResponse>, Status> {
+        let bans = self.ask(Command::ListBans).await?;
+        let bans = bans.iter().map(convert::ban).collect();
+        Ok(Response::new(ListBansResponse { bans }))
+    }
+
+    async fn forgive_peer(
+        &self,
+        request: Request<ForgivePeerRequest>,
+    ) -> Result<Response<ForgivePeerResponse>, Status> {
+        let mercy =
+            convert::mercy(&request.into_inner()).map_err(|error| malformed_field(&error))?;
+        let forgiven = self.ask(|reply| Command::Forgive(mercy, reply)).await?;
+        Ok(Response::new(ForgivePeerResponse {
+            forgiven_peers: u32::try_from(forgiven).unwrap_or(u32::MAX),
+        }))
     }
 
     async fn describe_network(

@@ -19,7 +19,9 @@ use tokio::{
 use tracing::{debug, info, warn};
 use zeroshare_chassis::Lifetime;
 use zeroshare_content::ContentId;
-use zeroshare_membership::{Counters, Event, Membership, Memory, Report, Road};
+use zeroshare_membership::{
+    BanView, Counters, Event, Membership, Memory, Mercy, Report, Road, Verdict,
+};
 use zeroshare_wire::datagram::{Day, HoldingState, NodeId};
 
 use self::{asked::AskedLog, lookups::OpenLookups, watchers::Watchers};
@@ -56,6 +58,10 @@ pub(crate) enum Command {
     WatchPeers(oneshot::Sender<PeerWatch>),
     /// A provider was used.
     Report(Report),
+    /// Somebody wants to know who is banned.
+    ListBans(oneshot::Sender<Vec<BanView>>),
+    /// Bans are lifted; the answer is how many.
+    Forgive(Mercy, oneshot::Sender<usize>),
     /// Somebody wants to know how the network is used.
     Describe(oneshot::Sender<NetworkView>),
     /// So much of something is held, in 1/255.
@@ -191,7 +197,21 @@ impl Engine {
                 // Whoever asked may be gone.
                 drop(reply.send(watch));
             }
-            Command::Report(report) => machine.handle_report(now, &report),
+            Command::Report(report) => {
+                machine.handle_report(now, &report);
+                if report.verdict == Verdict::Convicted {
+                    warn!(address = %report.address, "a provider contradicted itself");
+                    self.save();
+                }
+            }
+            Command::ListBans(reply) => drop(reply.send(machine.bans(now))),
+            Command::Forgive(mercy, reply) => {
+                let forgiven = machine.forgive(now, mercy);
+                info!(?mercy, forgiven, "bans lifted");
+                // Whoever asked may be gone.
+                reply.send(forgiven).ok();
+                self.save();
+            }
             Command::Describe(reply) => drop(reply.send(self.describe())),
             Command::Holding(content, part) => machine.handle_holding(now, content, part),
             Command::Arriving(content, part, state) => {
@@ -324,7 +344,7 @@ fn is_news(now: &Memory, before: &Memory) -> bool {
         memory
             .bans
             .iter()
-            .map(|ban| ban.address)
+            .map(|ban| (ban.address, ban.convictions))
             .collect::<Vec<_>>()
     };
     now.learnt != before.learnt || banned(now) != banned(before)

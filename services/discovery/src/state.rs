@@ -21,8 +21,8 @@ const MEMORY_FILE: &str = "discovery-memory";
 /// The first line of the latter.
 const MEMORY_FORMAT: &str = "zeroshare discovery memory 1";
 
-/// 64 peers and 2,048 bans take less.
-const MAX_MEMORY_BYTES: u64 = 256 * 1024;
+/// 64 peers and 2,048 bans of 160 bytes take less.
+const MAX_MEMORY_BYTES: u64 = 512 * 1024;
 
 /// Why the node's key is not there.
 #[derive(Debug, thiserror::Error)]
@@ -138,16 +138,31 @@ fn parse_memory(text: &str, now: SystemTime) -> Memory {
         match (kind, words.next().map(str::parse::<u64>)) {
             (Some("peer"), None) => memory.learnt.push(address),
             (Some("ban"), Some(Ok(end))) => {
-                let end = UNIX_EPOCH.checked_add(Duration::from_secs(end));
-                let remaining = end.and_then(|end| end.duration_since(now).ok());
-                memory
-                    .bans
-                    .extend(remaining.map(|remaining| RememberedBan { address, remaining }));
+                let ban = parse_ban(now, address, (end, words.next(), words.next()));
+                memory.bans.extend(ban);
             }
             _ => {}
         }
     }
     memory
+}
+
+/// A ban's end in seconds since 1970, how often it was convicted, and for what; the last two are missing in old files.
+type BanWords<'a> = (u64, Option<&'a str>, Option<&'a str>);
+
+fn parse_ban(
+    now: SystemTime,
+    address: SocketAddr,
+    (end, convictions, content): BanWords<'_>,
+) -> Option<RememberedBan> {
+    let end = UNIX_EPOCH.checked_add(Duration::from_secs(end))?;
+    Some(RememberedBan {
+        address,
+        remaining: end.duration_since(now).unwrap_or_default(),
+        over_for: now.duration_since(end).unwrap_or_default(),
+        convictions: convictions.and_then(|text| text.parse().ok()).unwrap_or(1),
+        content: content.and_then(|text| text.parse().ok()),
+    })
 }
 
 fn format_memory(memory: &Memory, now: SystemTime) -> String {
@@ -156,8 +171,12 @@ fn format_memory(memory: &Memory, now: SystemTime) -> String {
         .iter()
         .map(|address| format!("peer {address}\n"));
     let bans = memory.bans.iter().filter_map(|ban| {
-        let end = (now + ban.remaining).duration_since(UNIX_EPOCH).ok()?;
-        Some(format!("ban {} {}\n", ban.address, end.as_secs()))
+        let end = (now + ban.remaining).checked_sub(ban.over_for)?;
+        let end = end.duration_since(UNIX_EPOCH).ok()?.as_secs();
+        let content = ban.content.map(|content| content.to_string());
+        let words = [Some(ban.convictions.to_string()), content];
+        let words: Vec<String> = words.into_iter().flatten().collect();
+        Some(format!("ban {} {end} {}\n", ban.address, words.join(" ")))
     });
     format!("{MEMORY_FORMAT}\n") + &peers.chain(bans).collect::<String>()
 }
@@ -225,6 +244,13 @@ mod tests {
             bans: vec![RememberedBan {
                 address: "10.0.0.7:38339".parse().unwrap(),
                 remaining: Duration::from_mins(10),
+                over_for: Duration::ZERO,
+                convictions: 3,
+                content: Some(
+                    "sha256new_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+                        .parse()
+                        .unwrap(),
+                ),
             }],
         };
         save_memory(dir.path(), &memory, now).unwrap();
@@ -232,11 +258,30 @@ mod tests {
         assert_eq!(load_memory(dir.path(), now), memory);
         let later = load_memory(dir.path(), now + Duration::from_secs(400));
         assert_eq!(later.bans[0].remaining, Duration::from_secs(200));
-        assert!(
-            load_memory(dir.path(), now + Duration::from_secs(601))
-                .bans
-                .is_empty()
+        let over = load_memory(dir.path(), now + Duration::from_secs(601)).bans[0];
+        assert_eq!(
+            (over.remaining, over.over_for),
+            (Duration::ZERO, Duration::from_secs(1))
         );
+        save_memory(
+            dir.path(),
+            &Memory {
+                learnt: Vec::new(),
+                bans: vec![over],
+            },
+            now,
+        )
+        .unwrap();
+        assert_eq!(load_memory(dir.path(), now).bans, [over]);
+    }
+
+    #[test]
+    fn a_ban_of_an_older_version_is_a_first_one() {
+        let text = format!("{MEMORY_FORMAT}\nban 10.0.0.1:1 60\n");
+        let memory = parse_memory(&text, UNIX_EPOCH);
+        let ban = memory.bans[0];
+        assert_eq!((ban.convictions, ban.content), (1, None));
+        assert_eq!(ban.remaining, Duration::from_mins(1));
     }
 
     #[test]

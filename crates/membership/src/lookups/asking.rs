@@ -17,6 +17,7 @@ use crate::{
     chance::between,
     event::{Claim, Destination, Event, LookupId},
     machine::Membership,
+    place::Place,
     rates::Speech,
 };
 
@@ -148,6 +149,7 @@ impl Membership {
         };
         let trace = lookup.trace;
         let mut destinations = self.everybody(now, reach);
+        let banned = self.banned_unicast(now);
         destinations.extend(
             self.likeliest(now, &lookup.tags)
                 .into_iter()
@@ -160,10 +162,23 @@ impl Membership {
         );
         destinations.sort_unstable();
         destinations.dedup();
+        destinations.retain(|destination| !banned.contains(destination));
         let payload = self.identity.say(Body::Query(query), trace);
         for destination in destinations {
             self.send(now, destination, Speech::Own, payload.clone());
         }
+    }
+
+    /// Where those are asked by unicast whose store is not to be read: not at all.
+    fn banned_unicast(&self, now: Instant) -> BTreeSet<Destination> {
+        let bans = self.standings.running_bans(now);
+        let entries = bans.flat_map(|(store, ..)| {
+            let here = self.peers.of_place(Place::of(store));
+            here.filter(move |(_, entry)| entry.store_port() == store.port())
+        });
+        entries
+            .map(|(key, entry)| Destination::One(key.1.port(entry.unicast_port())))
+            .collect()
     }
 
     /// Peers that have a claim to the content on record and are not asked by another way for sure.

@@ -235,7 +235,10 @@ impl Membership {
             .of_id(key.0)
             .filter(|(_, one)| one.run().incarnation == run);
         let keys: Vec<PeerKey> = same_run.map(|(key, _)| key).collect();
-        self.view(now, *key, &keys)
+        let mut view = self.view(now, *key, &keys)?;
+        view.store_addresses.retain(|at| !self.is_banned(now, *at));
+        view.ban = None;
+        Some(view)
     }
 
     /// A provider failed: lookups that relied on it ask again.

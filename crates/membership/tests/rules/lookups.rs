@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use zeroshare_membership::{Claim, Destination, Event, Report, Road, Search, Verdict};
+use zeroshare_membership::{Claim, Destination, Event, Mercy, Report, Road, Search, Verdict};
 use zeroshare_wire::{
     AtMost,
     datagram::{
@@ -258,6 +258,62 @@ fn whoever_is_getting_it_says_so_and_how_much_of_it_is_there() {
             (part, state)
         );
     }
+}
+
+#[test]
+fn a_banned_peer_is_neither_asked_alone_nor_told_of_until_it_is_forgiven() {
+    let mut bench = Bench::new();
+    let liar = Other {
+        source: "203.0.113.9:38339".parse().unwrap(),
+        ..Other::at(1)
+    };
+    bench.machine.handle_static_peers(bench.now, &[liar.source]);
+    bench.echo(&[&liar]);
+    let convicted = Report {
+        address: liar.store(),
+        content: Some(content("it")),
+        verdict: Verdict::Convicted,
+    };
+    bench.machine.handle_report(bench.now, &convicted);
+    let bans = bench.machine.bans(bench.now);
+    assert_eq!(bans.len(), 1);
+    assert_eq!(
+        (bans[0].address, &bans[0].nodes[..]),
+        (liar.store(), &[liar.node()][..])
+    );
+    let view = &bench.machine.peers(bench.now)[0];
+    assert_eq!(view.ban, Some(Duration::from_mins(10)));
+    let ask = |bench: &mut Bench, name| {
+        bench.pass(SECOND);
+        bench.said();
+        bench.events();
+        let wait = Duration::from_millis(20);
+        bench
+            .machine
+            .find(bench.now, &[content(name)], wait, None)
+            .unwrap();
+        let said = bench.said();
+        let asked = said.iter().filter_map(|said| {
+            let Body::Query(query) = &said.datagram.body else {
+                return None;
+            };
+            Some((said.to, query.nonce))
+        });
+        let asked: Vec<_> = asked.collect();
+        let nonce = asked.first().map(|(_, nonce)| *nonce);
+        let bytes = liar.bytes(answer(nonce.unwrap(), name));
+        bench.hear_bytes(liar.source, Road::Unicast, &bytes);
+        let alone = Destination::One(liar.source);
+        let was_asked = asked.iter().any(|(to, _)| *to == alone);
+        (was_asked, found(&bench.events()).len())
+    };
+    assert_eq!(ask(&mut bench, "it"), (false, 0));
+    let nobody = Mercy::Node(Other::at(7).node());
+    assert_eq!(bench.machine.forgive(bench.now, nobody), 0);
+    let mercy = Mercy::Node(liar.node());
+    assert_eq!(bench.machine.forgive(bench.now, mercy), 1);
+    assert_eq!(ask(&mut bench, "other"), (true, 1));
+    assert!(bench.machine.bans(bench.now).is_empty());
 }
 
 #[test]

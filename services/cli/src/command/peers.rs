@@ -1,122 +1,132 @@
-//! `zeroshare peers`: the machines that are heard.
+//! `zeroshare peers`: the machines that are heard, and those that are not believed any more.
+
+pub mod forgive;
+mod show;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use clap::{Args, Subcommand};
+use tokio::time::{Instant, sleep};
 use tokio_stream::StreamExt as _;
-use zeroshare_wire::convert::socket_address;
 use zeroshare_wire::pb::discovery::v1::watch_peers_response::Event;
-use zeroshare_wire::pb::discovery::v1::{Peer, WatchPeersRequest};
+use zeroshare_wire::pb::discovery::v1::{ListBansRequest, WatchPeersRequest};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::reach::Needs;
-use crate::render::{Page, Report, Table, words};
+use crate::reach::{DiscoveryClient, Needs, Services};
 use crate::session::Session;
 use crate::words::of_status;
+use show::{BanDocument, PeerDocument, PeersReport};
+
+const EXAMPLES: &str = "\
+Examples:
+  zeroshare peers
+  zeroshare peers --watch
+  zeroshare peers --json
+  zeroshare peers forgive 192.168.1.7";
 
 /// Without a node nobody listened before: how long to do so now.
 const LISTEN_TIME: Duration = Duration::from_secs(2);
 
-#[derive(Debug, Serialize)]
-struct PeersReport {
-    peers: Vec<PeerDocument>,
+/// Between two looks with `--watch`.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What to do with peers.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct PeersArguments {
+    /// Go on, and show what changes until Ctrl-C.
+    #[arg(long)]
+    pub watch: bool,
+
+    /// What else to do.
+    #[command(subcommand)]
+    pub command: Option<PeersCommand>,
 }
 
-/// A peer, for programs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct PeerDocument {
-    pub(crate) peer_id: String,
-    pub(crate) addresses: Vec<String>,
-    pub(crate) last_seen_time: Option<String>,
-    pub(crate) roads: Vec<String>,
-    pub(crate) held_ids: Option<u32>,
-    pub(crate) bytes_per_second: u64,
-    pub(crate) faults: u32,
-    pub(crate) ban_end_time: Option<String>,
+/// What can be done with peers beside listing them.
+#[derive(Debug, Clone, Subcommand)]
+pub enum PeersCommand {
+    /// Lift bans: of a peer, of an address, or all.
+    Forgive(forgive::ForgiveArguments),
 }
 
-impl From<&Peer> for PeerDocument {
-    fn from(peer: &Peer) -> Self {
-        let addresses = peer.store_addresses.iter();
-        let addresses =
-            addresses.filter_map(|address| socket_address("store_addresses", address).ok());
-        Self {
-            peer_id: peer.peer_id.clone(),
-            addresses: addresses.map(|address| address.to_string()).collect(),
-            last_seen_time: words::moment(peer.last_seen_time.as_ref()),
-            roads: peer.roads.clone(),
-            held_ids: peer.held_ids,
-            bytes_per_second: peer.bytes_per_second,
-            faults: peer.faults,
-            ban_end_time: words::moment(peer.ban_end_time.as_ref()),
+/// Lists the peers that are heard now, or lifts bans.
+pub async fn run(arguments: PeersArguments, session: &Session) -> Result<Exit, Failure> {
+    match arguments.command {
+        Some(PeersCommand::Forgive(whom)) => {
+            session.unless_stopped(forgive::run(whom, session)).await
         }
+        None if arguments.watch => {
+            tokio::select! {
+                shown = watch(session) => shown,
+                // The usual end.
+                () = session.lifetime.stopping() => Ok(Exit::Done),
+            }
+        }
+        None => session.unless_stopped(list(session)).await,
     }
 }
 
-impl Report for PeersReport {
-    fn write(&self, page: &mut Page) -> fmt::Result {
-        let mut table = Table::new(&["PEER", "ADDRESS", "HOLDS", "LAST HEARD", "ROADS"]);
-        for peer in &self.peers {
-            table.row([
-                peer.peer_id.clone(),
-                peer.addresses.first().cloned().unwrap_or_default(),
-                peer.held_ids
-                    .map(|number| number.to_string())
-                    .unwrap_or_default(),
-                peer.last_seen_time.clone().unwrap_or_default(),
-                peer.roads.join(" "),
-            ]);
-        }
-        table.write(page)
-    }
-}
-
-/// Lists the peers that are heard now.
-pub async fn run(session: &Session) -> Result<Exit, Failure> {
+async fn list(session: &Session) -> Result<Exit, Failure> {
     let services = session.services(Needs::DISCOVERY)?;
-    let mut peers = BTreeMap::new();
     if services.are_our_own() {
-        session
-            .output
-            .note("no node runs here, so nobody listened before: listening for 2 s");
-        // The stream stays open; its first part is over before anybody answered.
-        let listening = watch(services.discovery(), &mut peers, false);
-        let _time_is_over = tokio::time::timeout(LISTEN_TIME, listening).await;
-    } else {
-        watch(services.discovery(), &mut peers, true).await?;
+        listen(session, &services).await;
     }
-    session.output.report(&PeersReport {
-        peers: peers.into_values().collect(),
-    })?;
+    session.output.report(&look(services.discovery()).await?)?;
     Ok(Exit::Done)
 }
 
-/// Takes in who comes and goes, until all that is known was told if `snapshot` is all that is wanted.
-async fn watch(
-    mut discovery: crate::reach::DiscoveryClient,
-    peers: &mut BTreeMap<String, PeerDocument>,
-    snapshot: bool,
-) -> Result<(), Failure> {
+/// Gives peers time to be heard.
+async fn listen(session: &Session, services: &Services) {
+    session
+        .output
+        .note("no node runs here, so nobody listened before: listening for 2 s");
+    // The stream keeps our own discovery busy; its time being over is the usual end.
+    let end = Instant::now() + LISTEN_TIME;
+    let _ready = services.discovery().watch_peers(WatchPeersRequest {}).await;
+    tokio::time::sleep_until(end).await;
+}
+
+/// Shows the peers again whenever something changed; on a terminal every second, in the same place.
+async fn watch(session: &Session) -> Result<Exit, Failure> {
+    let services = session.services(Needs::DISCOVERY)?;
+    let mut shown: Option<PeersReport> = None;
+    loop {
+        let now = look(services.discovery()).await?;
+        if session.output.redraws() {
+            session.output.redraw(&now)?;
+        } else if shown.as_ref().is_none_or(|shown| !shown.is_like(&now)) {
+            session.output.report(&now)?;
+        }
+        shown = Some(now);
+        sleep(LOOK_INTERVAL).await;
+    }
+}
+
+async fn look(mut discovery: DiscoveryClient) -> Result<PeersReport, Failure> {
     let failed = |status| of_status("the peers", &status);
     let mut events = discovery
         .watch_peers(WatchPeersRequest {})
         .await
         .map_err(failed)?
         .into_inner();
+    let mut peers = BTreeMap::new();
     while let Some(event) = events.next().await {
         match event.map_err(failed)?.event {
             Some(Event::Up(peer)) => {
-                peers.insert(peer.peer_id.clone(), PeerDocument::from(&peer));
+                let key = (peer.peer_id.clone(), peers.len());
+                peers.insert(key, PeerDocument::from(&peer));
             }
-            Some(Event::Down(peer)) => {
-                peers.remove(&peer.peer_id);
-            }
-            Some(Event::SnapshotDone(_)) if snapshot => break,
-            Some(Event::SnapshotDone(_)) | None => {}
+            Some(Event::Down(_)) | None => {}
+            Some(Event::SnapshotDone(_)) => break,
         }
     }
-    Ok(())
+    let bans = discovery.list_bans(ListBansRequest {}).await;
+    let bans = bans.map_err(failed)?.into_inner().bans;
+    Ok(PeersReport {
+        peers: peers.into_values().collect(),
+        bans: bans.iter().map(BanDocument::from).collect(),
+    })
 }

@@ -36,12 +36,19 @@ pub trait Report: Serialize {
     fn write(&self, page: &mut Page) -> fmt::Result;
 }
 
+/// What may be drawn over and over, because it goes to a terminal.
+#[derive(Debug, Clone, Copy, Default)]
+struct Redrawn {
+    progress: bool,
+    results: bool,
+}
+
 /// The two streams of a command.
 pub struct Output {
     shape: Shape,
     color_out: bool,
     color_err: bool,
-    bars: bool,
+    redrawn: Redrawn,
     out: Mutex<Box<dyn Write + Send>>,
     err: Mutex<Box<dyn Write + Send>>,
 }
@@ -59,7 +66,10 @@ impl Output {
             shape,
             color_out: shape == Shape::Human && colored(out.is_terminal()),
             color_err: shape == Shape::Human && colored(err.is_terminal()),
-            bars: shape == Shape::Human && err.is_terminal(),
+            redrawn: Redrawn {
+                progress: shape == Shape::Human && err.is_terminal(),
+                results: shape == Shape::Human && out.is_terminal(),
+            },
             out: Mutex::new(Box::new(out)),
             err: Mutex::new(Box::new(err)),
         }
@@ -72,7 +82,7 @@ impl Output {
             shape,
             color_out: false,
             color_err: false,
-            bars: false,
+            redrawn: Redrawn::default(),
             out,
             err,
         }
@@ -85,7 +95,7 @@ impl Output {
 
     /// Whether progress may be drawn over and over.
     pub fn has_bars(&self) -> bool {
-        self.bars
+        self.redrawn.progress
     }
 
     /// Puts a result on standard output.
@@ -101,6 +111,18 @@ impl Output {
             }
         };
         self.put(&text)
+    }
+
+    /// Whether results may be drawn over and over.
+    pub fn redraws(&self) -> bool {
+        self.redrawn.results
+    }
+
+    /// Puts a result where the one before was.
+    pub fn redraw(&self, report: &impl Report) -> Result<(), Failure> {
+        // Home, then clear to the end: clearing first would flicker.
+        self.put_bytes(b"\x1b[H\x1b[J")?;
+        self.report(report)
     }
 
     /// Puts bytes on standard output as they are: paths, scripts, manuals.

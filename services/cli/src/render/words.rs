@@ -1,5 +1,7 @@
 //! Numbers and times as people read them.
 
+use std::time::Duration;
+
 use bytesize::ByteSize;
 use prost_types::Timestamp;
 
@@ -24,6 +26,15 @@ pub(crate) fn moment(time: Option<&Timestamp>) -> Option<String> {
     Some(stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
+/// "3 s", "12 min", "5 h", "2 d": in the largest unit of which there is one.
+pub(crate) fn span(time: Duration) -> String {
+    const UNITS: [(u64, &str); 3] = [(86_400, "d"), (3_600, "h"), (60, "min")];
+    let seconds = time.as_secs();
+    let unit = UNITS.into_iter().find(|(least, _)| seconds >= *least);
+    let (least, name) = unit.unwrap_or((1, "s"));
+    format!("{} {name}", seconds / least)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,6 +44,20 @@ mod tests {
         assert_eq!(size(0), "0 B");
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(size(3 << 30), "3.0 GiB");
+    }
+
+    #[test]
+    fn spans_are_in_one_unit() {
+        let cases = [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (7_199, "1 h"),
+            (172_800, "2 d"),
+        ];
+        for (seconds, words) in cases {
+            assert_eq!(span(Duration::from_secs(seconds)), words);
+        }
     }
 
     #[test]

@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use zeroshare_membership::{Claim, PeerView, Provider, Report, Road, Verdict};
+use zeroshare_membership::{
+    BanView, Claim, Mercy, PeerView, Place, Provider, Report, Road, Verdict,
+};
 use zeroshare_wire::{
     FieldError, FieldFault,
     convert::{content_id, from_system_time, socket_address, store_address},
     datagram::HoldingState,
     pb::discovery::v1::{
-        DescribeNetworkResponse, DropCount, FindProvidersResponse, HoldingClaim, NetworkInterface,
-        Peer, ProviderFault, ReportProviderRequest,
+        Ban, DescribeNetworkResponse, DropCount, FindProvidersResponse, ForgivePeerRequest,
+        HoldingClaim, NetworkInterface, Peer, ProviderFault, ReportProviderRequest, StoreAddress,
     },
 };
 
@@ -108,6 +110,48 @@ fn verdict(request: &ReportProviderRequest) -> Result<Verdict, FieldError> {
     )
 }
 
+pub(super) fn ban(ban: &BanView) -> Ban {
+    let end = SystemTime::now().checked_add(ban.remaining);
+    Ban {
+        address: Some(store_address(ban.address)),
+        end_time: end.map(from_system_time),
+        convictions: ban.convictions,
+        content_id: ban
+            .content
+            .map(|content| content.to_string())
+            .unwrap_or_default(),
+        peer_ids: ban.nodes.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Whose bans are lifted; nothing set means everybody's.
+pub(super) fn mercy(request: &ForgivePeerRequest) -> Result<Mercy, FieldError> {
+    match (request.peer_id.as_str(), request.address.as_ref()) {
+        ("", None) => Ok(Mercy::Everybody),
+        ("", Some(address)) if address.port == 0 => {
+            let some_port = StoreAddress {
+                port: 1,
+                ..address.clone()
+            };
+            let store = socket_address("address", &some_port)?;
+            Ok(Mercy::Machine(Place::of(store)))
+        }
+        ("", Some(address)) => Ok(Mercy::Store(socket_address("address", address)?)),
+        (id, None) => match id.parse() {
+            Ok(node) => Ok(Mercy::Node(node)),
+            Err(_) => Err(refused("peer_id", "not 32 hex digits")),
+        },
+        (_, Some(_)) => Err(refused("peer_id", "a peer or an address, not both")),
+    }
+}
+
+fn refused(field: &'static str, why: &str) -> FieldError {
+    FieldError {
+        field,
+        fault: FieldFault::Refused { why: why.into() },
+    }
+}
+
 pub(super) fn network(view: NetworkView) -> DescribeNetworkResponse {
     let interfaces = view
         .interfaces
@@ -148,6 +192,32 @@ fn names(roads: &[Road]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mercy_is_for_a_peer_a_store_a_machine_or_everybody() {
+        let at = |text: &str| Some(store_address(text.parse().unwrap()));
+        let request = |peer_id: &str, address| ForgivePeerRequest {
+            peer_id: peer_id.to_owned(),
+            address,
+        };
+        let every_port = at("10.0.0.7:1").map(|at| StoreAddress { port: 0, ..at });
+        let store = "10.0.0.7:9".parse().unwrap();
+        let id = "00112233445566778899aabbccddeeff";
+        let cases = [
+            (request("", None), Mercy::Everybody),
+            (request("", at("10.0.0.7:9")), Mercy::Store(store)),
+            (
+                request("", every_port.clone()),
+                Mercy::Machine(Place::of(store)),
+            ),
+            (request(id, None), Mercy::Node(id.parse().unwrap())),
+        ];
+        for (request, wanted) in cases {
+            assert_eq!(mercy(&request), Ok(wanted), "{request:?}");
+        }
+        assert!(mercy(&request("x", None)).is_err());
+        assert!(mercy(&request(id, every_port)).is_err());
+    }
 
     #[test]
     fn a_report_needs_an_address_and_a_known_fault() {

@@ -12,8 +12,9 @@ use zeroshare_testkit::eventually;
 use zeroshare_wire::{
     convert::{socket_address, to_duration},
     pb::discovery::v1::{
-        FindProvidersRequest, FindProvidersResponse, HoldingClaim, ProviderFault,
-        ReportProviderRequest, WatchPeersRequest, watch_peers_response::Event,
+        FindProvidersRequest, FindProvidersResponse, ForgivePeerRequest, HoldingClaim,
+        ListBansRequest, ProviderFault, ReportProviderRequest, WatchPeersRequest,
+        watch_peers_response::Event,
     },
 };
 
@@ -171,7 +172,7 @@ async fn a_convicted_provider_is_not_offered_again_even_after_a_restart() {
     let found = asker.find_at_last(&content("it")).await;
     let peer = found.provider.unwrap();
     let report = ReportProviderRequest {
-        peer_id: peer.peer_id,
+        peer_id: peer.peer_id.clone(),
         address: Some(peer.store_addresses[0].clone()),
         fault: ProviderFault::Convicted.into(),
         ..ReportProviderRequest::default()
@@ -181,6 +182,17 @@ async fn a_convicted_provider_is_not_offered_again_even_after_a_restart() {
     assert_eq!(asker.find(&content("it"), wait).await, None);
     let asker = asker.restart().await;
     assert_eq!(asker.find(&content("it"), wait).await, None);
+
+    let bans = asker.client().list_bans(ListBansRequest {}).await.unwrap();
+    let bans = bans.into_inner().bans;
+    assert_eq!(bans.len(), 1);
+    assert_eq!(bans[0].address.as_ref(), Some(&peer.store_addresses[0]));
+    let all = ForgivePeerRequest::default();
+    let forgiven = asker.client().forgive_peer(all).await.unwrap();
+    assert_eq!(forgiven.into_inner().forgiven_peers, 1);
+    asker.find_at_last(&content("it")).await;
+    let asker = asker.restart().await;
+    asker.find_at_last(&content("it")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
