@@ -1,16 +1,20 @@
-//! Makes a tree visible.
+//! Makes a tree or a single file visible.
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
+use zeroshare_content::ContentId;
 use zeroshare_proof::Midstates;
 
 use crate::listing::Modes;
 use crate::place::PlaceKind;
 use crate::quarantine::move_aside;
+use crate::staged::STAGED_NAME;
 use crate::stamp::FileStamp;
 use crate::{CommitError, Durability, Staged, Step, beneath, existing, process};
 
@@ -72,8 +76,12 @@ impl Staged {
             self.sync_tree().map_err(io)?;
         }
         self.reached(Step::Synced);
-        let (files, existed, quarantined) = match self.rename()? {
-            Named::New { quarantined } => (files, false, quarantined),
+        let named = match self.place.kind {
+            PlaceKind::Store | PlaceKind::Copy => self.rename()?,
+            PlaceKind::File => self.rename_file()?,
+        };
+        let (files, existed, quarantined) = match named {
+            Named::New { quarantined } => (self.after_rename(files)?, false, quarantined),
             Named::Existed(files) => {
                 if durability == Durability::Durable {
                     // Nobody knows how it came there.
@@ -86,7 +94,7 @@ impl Staged {
         if durability == Durability::Durable {
             rustix::fs::fsync(&self.place.parent).map_err(|error| io(error.into()))?;
         }
-        if existed {
+        if existed || self.place.kind == PlaceKind::File {
             self.remove(self.place.name.as_encoded_bytes());
         }
         self.remove(&self.place.journal_name());
@@ -142,15 +150,66 @@ impl Staged {
         Err(CommitError::TargetExists { path })
     }
 
+    /// Moves the file out of its staging directory; an equal one in its place is as good.
+    fn rename_file(&self) -> Result<Named, CommitError> {
+        let io = |error: io::Error| CommitError::io(&self.target_path, error);
+        let exists = || CommitError::TargetExists {
+            path: self.target_path.clone(),
+        };
+        let name = OsStr::from_bytes(STAGED_NAME);
+        match self.rename_from(&self.dir, name) {
+            Ok(()) => return Ok(Named::New { quarantined: None }),
+            Err(Errno::EXIST | Errno::NOTEMPTY) => {}
+            Err(error) => return Err(io(error.into())),
+        }
+        let target = self.place.target.as_encoded_bytes();
+        let ContentId::Blob(blob) = self.content else {
+            return Err(exists());
+        };
+        match existing::check_file(&self.place.parent, target, blob) {
+            Ok(Some(file)) => Ok(Named::Existed(vec![file])),
+            Ok(None) => Err(exists()),
+            Err(error) => Err(io(error)),
+        }
+    }
+
+    /// The stamps of files that were moved themselves: a rename changes them.
+    fn after_rename(&self, files: Vec<CommittedFile>) -> Result<Vec<CommittedFile>, CommitError> {
+        if self.place.kind != PlaceKind::File {
+            return Ok(files);
+        }
+        let io = |error| CommitError::io(&self.target_path, error);
+        let stat = beneath::stat(&self.place.parent, self.place.target.as_encoded_bytes());
+        let found = FileStamp::of(&stat.map_err(io)?);
+        let is_same = |before: &FileStamp| {
+            FileStamp {
+                change_time: found.change_time,
+                ..*before
+            } == found
+        };
+        // Whoever wrote to it meanwhile has it: nothing is said of it then.
+        let same = files.into_iter().filter(|file| is_same(&file.stamp));
+        Ok(same
+            .map(|file| CommittedFile {
+                stamp: found,
+                ..file
+            })
+            .collect())
+    }
+
     fn rename_to_free(&self) -> Result<(), Errno> {
-        let (parent, name, target) = (&self.place.parent, &self.place.name, &self.place.target);
+        self.rename_from(&self.place.parent, &self.place.name)
+    }
+
+    fn rename_from(&self, from: impl AsFd, name: &OsStr) -> Result<(), Errno> {
+        let (parent, target) = (&self.place.parent, &self.place.target);
         let renamed =
-            rustix::fs::renameat_with(parent, name, parent, target, RenameFlags::NOREPLACE);
+            rustix::fs::renameat_with(&from, name, parent, target, RenameFlags::NOREPLACE);
         match renamed {
             // Some file systems have no such rename.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 match beneath::find(parent, target.as_encoded_bytes()) {
-                    Ok(None) => rustix::fs::renameat(parent, name, parent, target),
+                    Ok(None) => rustix::fs::renameat(&from, name, parent, target),
                     Ok(Some(_)) => Err(Errno::EXIST),
                     Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
                 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{FileType, Stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use zeroshare_content::{BlobId, Entry, Line, manifest_mtime};
 
@@ -28,6 +28,41 @@ pub(crate) fn check(
         Err(error) if is_a_fault_of_the_tree(&error) => Ok(None),
         checked => checked,
     }
+}
+
+/// Reads and hashes the file that stands in a blob's place; `None` if it is another one, or none.
+pub(crate) fn check_file(
+    parent: &OwnedFd,
+    name: &[u8],
+    blob: BlobId,
+) -> io::Result<Option<CommittedFile>> {
+    let (file, stat) = match beneath::open_file(parent, name, Access::Read) {
+        Ok(opened) => opened,
+        Err(error) if is_a_fault_of_the_tree(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let (found, midstates) = hash_file(blob.kind(), &file, size(&stat))?;
+    let after = FileStamp::of(&rustix::fs::fstat(&file)?);
+    let is_it = found == blob && after == FileStamp::of(&stat);
+    Ok(is_it.then_some(CommittedFile {
+        line: 0,
+        stamp: after,
+        midstates,
+    }))
+}
+
+/// Whether the file at a path has these contents: it is read and hashed. `None`: there is nothing at all.
+pub fn equal_file(path: &std::path::Path, blob: BlobId) -> io::Result<Option<bool>> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(Some(false));
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = rustix::fs::open(parent, flags, Mode::empty())?;
+    if beneath::find(&parent, name.as_bytes())?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(check_file(&parent, name.as_bytes(), blob)?.is_some()))
 }
 
 /// Of other errors (too many open files, no memory) the tree is innocent.

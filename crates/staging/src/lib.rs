@@ -1,4 +1,4 @@
-//! Stages trees inside a store, proves them and makes them visible with one rename.
+//! Stages trees inside a store, and single files beside their places, proves them and makes them visible with one rename.
 //!
 //! A tree is put together in a directory beside its final place, which Zero Install ignores because of its name.
 //! Every file is hashed before it counts, the finished tree is compared with its manifest, made durable and renamed. A crash, a
@@ -39,6 +39,7 @@ mod sync;
 
 pub use commit::{Committed, CommittedFile};
 pub use error::{CommitError, PutError, StageError};
+pub use existing::equal_file;
 pub use options::{Durability, Observer, SourceId, StageOptions, Step};
 pub use quarantine::quarantine;
 pub use space::free_bytes;

@@ -31,7 +31,7 @@ impl Modes {
                 file_mask: 0o222,
             },
             // Whatever the mask says, its owner can use the copy.
-            PlaceKind::Copy => Self {
+            PlaceKind::Copy | PlaceKind::File => Self {
                 directory: 0o777 & !(umask & 0o077),
                 file_mask: umask & 0o077,
             },
@@ -110,6 +110,15 @@ impl Staged {
             Entry::File { .. } => {
                 self.check_file(line, &stat)?;
                 let mode = modes.file(&line.entry);
+                if self.place.kind == PlaceKind::File {
+                    // Its time is that of its arrival.
+                    let (file, _) = beneath::open_file(dir, name, Access::Read).map_err(io)?;
+                    beneath::set_mode(&file, mode)
+                        .and_then(|()| beneath::touch(&file))
+                        .map_err(io)?;
+                    let stat = rustix::fs::fstat(&file).map_err(|error| io(error.into()))?;
+                    return Ok(Some(FileStamp::of(&stat)));
+                }
                 if beneath::mode(&stat) == mode {
                     return Ok(Some(FileStamp::of(&stat)));
                 }

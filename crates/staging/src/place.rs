@@ -43,6 +43,8 @@ pub(crate) enum PlaceKind {
     Store,
     /// An ordinary copy, to be changed at will.
     Copy,
+    /// A single file, staged as the tree that consists of it alone.
+    File,
 }
 
 /// An open directory that nobody else has locked.
@@ -89,14 +91,7 @@ impl Place {
 
     /// The place of an ordinary copy, which must be free.
     pub(crate) fn of_copy(path: &Path, manifest: &Manifest) -> Result<Self, StageError> {
-        let bad_target = || StageError::BadTarget {
-            path: path.to_owned(),
-        };
-        let target = path.file_name().ok_or_else(bad_target)?;
-        let parent_path = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let (parent_path, target) = split(path)?;
         let parent = open_parent(parent_path)?;
         if beneath::find(&parent, target.as_bytes())
             .map_err(|error| StageError::io(path, error))?
@@ -106,19 +101,24 @@ impl Place {
                 path: path.to_owned(),
             });
         }
-        let named = [
-            manifest.id().to_string().as_bytes(),
-            b"/",
-            target.as_bytes(),
-        ]
-        .concat();
-        let hash = BlobId::of(HashKind::Sha256, &named).hex();
-        let name = [COPY_PREFIX, &hash.as_bytes()[..32]].concat();
+        let name = copy_name(&manifest.id().to_string(), target);
         Ok(Self {
             kind: PlaceKind::Copy,
             parent,
             parent_path: parent_path.to_owned(),
-            name: OsString::from_vec(name),
+            name,
+            target: target.to_owned(),
+        })
+    }
+
+    /// The place of a single file, which may be taken by an equal one.
+    pub(crate) fn of_file(path: &Path, blob: BlobId) -> Result<Self, StageError> {
+        let (parent_path, target) = split(path)?;
+        Ok(Self {
+            kind: PlaceKind::File,
+            parent: open_parent(parent_path)?,
+            parent_path: parent_path.to_owned(),
+            name: copy_name(&blob.to_string(), target),
             target: target.to_owned(),
         })
     }
@@ -179,6 +179,26 @@ impl Place {
         }
         beneath::set_mode(dir, 0o700).map_err(|error| StageError::io(self.path(), error))
     }
+}
+
+/// The directory that something lies in, and its name there.
+fn split(path: &Path) -> Result<(&Path, &OsStr), StageError> {
+    let bad_target = || StageError::BadTarget {
+        path: path.to_owned(),
+    };
+    let target = path.file_name().ok_or_else(bad_target)?;
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    Ok((parent.unwrap_or(Path::new(".")), target))
+}
+
+/// What the staging directory beside a target is called: two targets and two contents have different ones.
+fn copy_name(id: &str, target: &OsStr) -> OsString {
+    let named = [id.as_bytes(), b"/", target.as_bytes()].concat();
+    let hash = BlobId::of(HashKind::Sha256, &named).hex();
+    let name = [COPY_PREFIX, &hash.as_bytes()[..32]].concat();
+    OsString::from_vec(name)
 }
 
 /// How an attempt to lock a directory ended.

@@ -269,7 +269,7 @@ impl Staged {
 
     /// Puts the manifest where a store keeps it, for those who read a tree that is not whole yet.
     fn write_manifest(&self) -> Result<(), PutError> {
-        if self.place.kind == PlaceKind::Copy {
+        if self.place.kind != PlaceKind::Store {
             return Ok(());
         }
         let io = |error| PutError::io(self.path_below(MANIFEST_NAME), error);

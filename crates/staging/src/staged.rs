@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use zeroshare_content::{BlobId, HashKind, Item, Layout, Manifest, Piece};
+use zeroshare_content::{BlobId, ContentId, HashKind, Item, Layout, Manifest, Name, Piece};
 use zeroshare_proof::Midstates;
 
 use crate::beneath;
@@ -27,7 +27,13 @@ const STRIPES: usize = 64;
 /// How many directories are kept open: a few threads write a few directories at a time.
 const OPEN_DIRECTORIES: usize = 32;
 
-/// A tree being put together in a directory beside its place, which nobody else writes.
+/// What a single file is called in its staging directory, whatever it will be called: a store that serves it meanwhile
+/// knows it by this name.
+pub(crate) const STAGED_NAME: &[u8] = b"blob";
+/// Its time there: one that every file system can keep.
+const STAGED_TIME: i64 = 1_000_000_000;
+
+/// A tree or a single file being put together in a directory beside its place, which nobody else writes.
 ///
 /// Items are given whole ([`put_item`](Self::put_item)), in parts ([`put_slice`](Self::put_slice),
 /// [`finish_item`](Self::finish_item)) or taken from files of this machine ([`adopt`](Self::adopt)), in any order and from
@@ -36,6 +42,7 @@ const OPEN_DIRECTORIES: usize = 32;
 ///
 /// Invariant: a staged file that is read-only and as long as it should be was proven.
 pub struct Staged {
+    pub(crate) content: ContentId,
     pub(crate) plan: Plan,
     pub(crate) place: Place,
     pub(crate) path: PathBuf,
@@ -65,7 +72,8 @@ impl Staged {
         options: &StageOptions,
     ) -> Result<Self, StageError> {
         let plan = Plan::new(manifest.clone())?;
-        Self::begin_at(Place::in_store(store, manifest)?, plan, options)
+        let content = manifest.id().into();
+        Self::begin_at(content, Place::in_store(store, manifest)?, plan, options)
     }
 
     /// Begins an ordinary copy of a tree: writable, without a manifest in it; `target` must not be there yet, but
@@ -76,12 +84,42 @@ impl Staged {
         options: &StageOptions,
     ) -> Result<Self, StageError> {
         let plan = Plan::new(manifest.clone())?;
-        Self::begin_at(Place::of_copy(target, manifest)?, plan, options)
+        let content = manifest.id().into();
+        Self::begin_at(content, Place::of_copy(target, manifest)?, plan, options)
     }
 
-    fn begin_at(mut place: Place, plan: Plan, options: &StageOptions) -> Result<Self, StageError> {
+    /// Begins a single file, which is staged as the tree that consists of it alone: its only item is the file.
+    ///
+    /// The directory that `target` lies in must be there. A file that stands at `target` when it is committed stays, and
+    /// counts if it is equal.
+    pub fn begin_blob(
+        target: &Path,
+        blob: BlobId,
+        size: u64,
+        options: &StageOptions,
+    ) -> Result<Self, StageError> {
+        let place = Place::of_file(target, blob)?;
+        let bad_target = |_| StageError::BadTarget {
+            path: target.to_owned(),
+        };
+        let name = Name::new(STAGED_NAME).map_err(bad_target)?;
+        Layout::of_blob(blob, size)?;
+        let manifest = Manifest::of_one_file(&name, blob, size, STAGED_TIME).map_err(|_| {
+            StageError::BadTarget {
+                path: target.to_owned(),
+            }
+        })?;
+        Self::begin_at(blob.into(), place, Plan::new(manifest)?, options)
+    }
+
+    fn begin_at(
+        content: ContentId,
+        mut place: Place,
+        plan: Plan,
+        options: &StageOptions,
+    ) -> Result<Self, StageError> {
         let locked_place = place.lock()?;
-        if place.kind == PlaceKind::Copy {
+        if place.kind != PlaceKind::Store {
             sweep_copies(&place.parent, &place.parent_path, SystemTime::now());
         }
         let path = place.path();
@@ -96,6 +134,7 @@ impl Staged {
             .flatten();
         let items = plan.layout.items().len();
         let staged = Self {
+            content,
             target_path: place.target_path(),
             path,
             dir: locked_place.dir,
@@ -120,7 +159,12 @@ impl Staged {
         Ok(staged)
     }
 
-    /// What the tree consists of.
+    /// What is staged.
+    pub fn content(&self) -> ContentId {
+        self.content
+    }
+
+    /// What the tree consists of; of a blob, the tree that consists of it alone.
     pub fn manifest(&self) -> &Manifest {
         &self.plan.manifest
     }

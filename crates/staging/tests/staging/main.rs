@@ -11,6 +11,7 @@
 )]
 
 mod adopting;
+mod blobs;
 mod crashes;
 mod hostile;
 mod laws;
