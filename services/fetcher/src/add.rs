@@ -15,7 +15,7 @@ use zeroshare_wire::pb::fetcher::v1::AddContentRequest;
 use zeroshare_wire::{FieldError, FieldFault};
 
 use crate::fetch::{FetchFailure, blocking, hand_over, store_for};
-use crate::local::{Trust, find_verified, is_readable};
+use crate::local::{Trust, find_verified};
 use crate::request::{Caller, optional_path};
 use crate::service::may_write;
 use crate::shared::Shared;
@@ -151,9 +151,9 @@ impl Adding {
             Staged::begin(&store, &manifest, &options)
         };
         let begun = blocking(&self.shared, "begin staging", begin).await?;
-        Ok(Arc::new(
-            begun.map_err(|error| FetchFailure::of_stage(id, error))?,
-        ))
+        Ok(Arc::new(begun.map_err(|error| {
+            FetchFailure::of_stage(id.into(), error)
+        })?))
     }
 
     async fn fill(
@@ -218,7 +218,7 @@ impl Adding {
             .map_err(commit_error)?;
         let path = committed.path.clone();
         info!(%id, path = %path.display(), "tree added");
-        hand_over(&self.shared, id, committed).await;
+        hand_over(&self.shared, id.into(), committed).await;
         Ok((id, path))
     }
 }
@@ -254,8 +254,8 @@ fn expected_tree(text: &str) -> Result<TreeId, CallError> {
         })
     };
     match zeroshare_wire::convert::content_id(field, text)? {
-        ContentId::Tree(tree) if is_readable(tree) => Ok(tree),
-        ContentId::Tree(tree) => Err(FetchFailure::old_format(tree).into()),
+        id @ ContentId::Tree(_) if !id.travels() => Err(FetchFailure::old_format(id).into()),
+        ContentId::Tree(tree) => Ok(tree),
         ContentId::Blob(blob) => Err(refused(format!("{blob} is a blob; trees alone are added"))),
     }
 }
@@ -269,7 +269,7 @@ fn parse(spool: Spool, expected: Option<TreeId>) -> Result<Manifest, CallError> 
     let family = expected.map_or_else(|| family_of(&text), |id| id.family());
     let id = expected.unwrap_or_else(|| TreeId::of_manifest(family, &text));
     let parsed = Manifest::parse(family, text);
-    parsed.map_err(|error| FetchFailure::of_manifest(id, &error).into())
+    parsed.map_err(|error| FetchFailure::of_manifest(id.into(), &error).into())
 }
 
 /// The family whose hashes the manifest has; without any, that of new trees.

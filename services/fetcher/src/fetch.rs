@@ -2,6 +2,7 @@
 //!
 //! The steps stand in [`Run::fetch`]; each has a module. [`driver`] is the largest: it reads what is missing.
 
+mod blob;
 mod call;
 mod driver;
 mod early;
@@ -15,6 +16,7 @@ mod providers;
 mod reader;
 mod report;
 mod reuse;
+mod sizing;
 mod stage;
 mod tally;
 mod view;
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{Instrument as _, Span, info, info_span};
 use zeroshare_chassis::Lifetime;
+use zeroshare_content::ContentId;
 use zeroshare_staging::{Durability, Staged};
 
 use driver::{Beginning, Driver};
@@ -100,13 +103,20 @@ impl Run {
     }
 
     async fn fetch(&self) -> Result<PathBuf, FetchFailure> {
+        match (self.order.ids.first(), self.order.into.as_deref()) {
+            (Some(ContentId::Blob(blob)), Some(into)) => self.fetch_blob(*blob, into).await,
+            _ => self.fetch_tree().await,
+        }
+    }
+
+    async fn fetch_tree(&self) -> Result<PathBuf, FetchFailure> {
         let Look {
             found: local,
             damaged,
         } = self.look_locally().await;
         let repaired = damaged.filter(|_| self.order.replace);
         if let (Some(local), None, None) = (&local, &self.order.into, &repaired) {
-            self.entry.update(|view| view.id = local.id);
+            self.entry.update(|view| view.id = local.id.into());
             return Ok(local.path.clone());
         }
         self.entry.update(|view| view.looked_locally = true);
@@ -116,8 +126,8 @@ impl Run {
             None => self.hunt(target.spool_dir()).await?,
         };
         self.check_size(&hunt)?;
-        self.entry.update(|view| view.id = hunt.manifest.id());
-        match stage::begin(self, &target, &hunt.manifest).await? {
+        self.entry.update(|view| view.id = hunt.described.content);
+        match stage::begin(self, &target, &hunt.described).await? {
             stage::Begun::Staged(staged) => {
                 let permit = self.shared.transfers.acquire().await;
                 let _permit = permit.map_err(|_| FetchFailure::Stopping)?;
@@ -136,9 +146,8 @@ impl Run {
         };
         let also = self.order.target_store.as_deref();
         let span = info_span!("look locally");
-        look(&self.shared, &self.order.ids, trust, also)
-            .instrument(span)
-            .await
+        let ids: Vec<_> = self.order.ids.iter().filter_map(ContentId::tree).collect();
+        look(&self.shared, &ids, trust, also).instrument(span).await
     }
 
     fn search(&self) -> Search {
@@ -166,11 +175,11 @@ impl Run {
     /// A copy of a tree that is here needs no peer, unless it changes meanwhile.
     async fn hunt_nobody(&self, local: &LocalTree) -> Result<Hunt, FetchFailure> {
         let manifest = crate::manifests::read_local(&self.shared, local).await?;
-        Hunt::of_local(&self.shared, &self.tasks, self.search(), manifest)
+        Hunt::of_local_tree(&self.shared, &self.tasks, self.search(), manifest)
     }
 
     fn check_size(&self, hunt: &Hunt) -> Result<(), FetchFailure> {
-        let (id, size) = (hunt.manifest.id(), hunt.manifest.total_size());
+        let (id, size) = (hunt.described.content, hunt.described.total_size());
         match self.order.max_bytes {
             Some(limit) if size > limit => Err(FetchFailure::TooLarge { id, size, limit }),
             _ => Ok(()),
@@ -210,8 +219,9 @@ impl Run {
         hunt: Hunt,
         tally: Tally,
     ) -> Result<Tally, FetchFailure> {
-        let offer =
-            (self.order.into.is_none()).then(|| Offer::start(&self.shared, &self.tasks, &staged));
+        let offer = self
+            .is_offered()
+            .then(|| Offer::start(&self.shared, &self.tasks, &staged));
         let driver = Driver::new(Beginning {
             shared: self.shared.clone(),
             entry: self.entry.clone(),
@@ -227,6 +237,11 @@ impl Run {
         driver.run().instrument(info_span!("transfer")).await
     }
 
+    /// Whether others may have what is fetched: trees in stores, and blobs wherever they go.
+    fn is_offered(&self) -> bool {
+        self.order.into.is_none() || self.order.ids.iter().any(|id| id.blob().is_some())
+    }
+
     async fn commit(&self, staged: Arc<Staged>, tally: &Tally) -> Result<PathBuf, FetchFailure> {
         self.entry.update(|view| view.stage = Stage::Committing);
         // Helpers that watch peers or offer pieces hold on to it too.
@@ -234,7 +249,7 @@ impl Run {
         let staged = Arc::into_inner(staged).ok_or_else(|| FetchFailure::Disk {
             why: "a thread does not come back from the disk".to_owned(),
         })?;
-        let id = staged.manifest().id();
+        let id = staged.content();
         let is_lazy = self.order.no_sync || self.shared.config.no_sync;
         let durability = if is_lazy {
             Durability::Unsynced
@@ -255,9 +270,9 @@ impl Run {
             %id,
             fetched_bytes = tally.fetched_bytes,
             quarantined = committed.quarantined.as_ref().map(|path| path.display().to_string()),
-            "tree committed"
+            "content committed"
         );
-        if self.order.into.is_none() {
+        if self.is_offered() {
             hand_over(&self.shared, id, committed)
                 .instrument(span)
                 .await;

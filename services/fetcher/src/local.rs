@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::{debug, warn};
 use zeroshare_api::deadline;
-use zeroshare_content::{Family, TreeId};
+use zeroshare_content::TreeId;
 use zeroshare_shelf::{RootKind, StoreRoot, verify_tree};
 use zeroshare_wire::pb::store::v1::{HeldContent, ListContentRequest};
 
@@ -148,9 +148,4 @@ async fn look_up(shared: &Shared, id: TreeId) -> Result<Option<HeldContent>, ton
         page_token = page.next_page_token;
     }
     Ok(None)
-}
-
-/// Whether a tree can be read in pieces: not the oldest format, whose manifest is ambiguous.
-pub(crate) fn is_readable(id: TreeId) -> bool {
-    id.family() != Family::Sha1
 }

@@ -139,7 +139,7 @@ pub(crate) async fn read_local(
         let verified = verify_tree(store, &id, &mut |_| ());
         let tree = verified.map_err(|error| FetchFailure::Disk { why: chain(&error) })?;
         Manifest::verified(&id, tree.manifest)
-            .map_err(|error| FetchFailure::of_manifest(id, &error))
+            .map_err(|error| FetchFailure::of_manifest(id.into(), &error))
     });
     read.await?
 }
@@ -159,13 +159,13 @@ async fn describe_remote(
     let tasks = shared.lifetime.child();
     let store = store_for(shared, None).await;
     let wish = Wish {
-        ids: order.ids.clone(),
+        ids: order.ids.iter().map(Into::into).collect(),
         with_pieces: false,
         spool_dir: store.unwrap_or_else(|_| std::env::temp_dir()),
     };
     let patience = order.locate_timeout.unwrap_or(shared.config.locate_timeout);
     let search = Search {
-        ids: order.ids,
+        ids: order.ids.iter().map(Into::into).collect(),
         from: order.from,
         patience,
     };
@@ -173,15 +173,23 @@ async fn describe_remote(
     tasks.stop();
     let hunted = hunted?;
     let links = match &hunted.peer {
-        Some(peer) => read_links(shared, peer, &hunted.manifest, &hunted.layout).await,
+        Some(peer) => {
+            read_links(
+                shared,
+                peer,
+                &hunted.described.manifest,
+                &hunted.described.layout,
+            )
+            .await
+        }
         None => BTreeMap::new(),
     };
-    let link_targets = in_order(&hunted.manifest, &links).unwrap_or_else(|| {
+    let link_targets = in_order(&hunted.described.manifest, &links).unwrap_or_else(|| {
         debug!("the targets of symlinks could not be read");
         Vec::new()
     });
     Ok(Described {
-        manifest: hunted.manifest,
+        manifest: hunted.described.manifest,
         path: None,
         link_targets,
     })

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroshare_chassis::settings::StaticPeer;
-use zeroshare_content::TreeId;
+use zeroshare_content::ContentId;
 use zeroshare_wire::convert::from_system_time;
 use zeroshare_wire::pb::fetcher::v1::Fetch;
 
@@ -24,7 +24,7 @@ const MAX_CLIENTS: usize = 256;
 /// One fetch, named by what it fetches and where to.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) ids: Vec<TreeId>,
+    pub(crate) ids: Vec<ContentId>,
     pub(crate) into: Option<PathBuf>,
     terms: Terms,
     start_time: SystemTime,
@@ -54,6 +54,7 @@ struct Terms {
     place: Option<PathBuf>,
     from: BTreeSet<StaticPeer>,
     replace: bool,
+    into_directory: bool,
     max_bytes: Option<u64>,
 }
 
@@ -65,7 +66,7 @@ pub(crate) enum StartError {
     #[error("{MAX_CLIENTS} callers wait for this fetch already")]
     TooManyClients,
     #[error("{id} is being fetched {what}; wait for that fetch, or cancel it")]
-    Other { id: TreeId, what: &'static str },
+    Other { id: ContentId, what: &'static str },
 }
 
 /// What became of a wish to fetch.
@@ -101,7 +102,7 @@ impl Registry {
     }
 
     /// Finds the newest fetch of this name.
-    pub(crate) fn find(&self, id: TreeId, into: Option<&Path>) -> Option<Arc<Entry>> {
+    pub(crate) fn find(&self, id: ContentId, into: Option<&Path>) -> Option<Arc<Entry>> {
         lock(&self.fetches).find(&[id], into)
     }
 
@@ -120,7 +121,7 @@ impl Registry {
 }
 
 impl Fetches {
-    fn find(&self, ids: &[TreeId], into: Option<&Path>) -> Option<Arc<Entry>> {
+    fn find(&self, ids: &[ContentId], into: Option<&Path>) -> Option<Arc<Entry>> {
         let is_same = |entry: &&Arc<Entry>| {
             entry.into.as_deref() == into && entry.ids.iter().any(|id| ids.contains(id))
         };
@@ -155,6 +156,7 @@ impl Terms {
             place,
             from: order.from.iter().cloned().collect(),
             replace: order.replace,
+            into_directory: order.into_directory,
             max_bytes: order.max_bytes,
         }
     }
@@ -167,6 +169,8 @@ impl Terms {
             Some("from other hosts")
         } else if wanted.replace && !self.replace {
             Some("without replacing what is there")
+        } else if self.into_directory != wanted.into_directory {
+            Some("to a file or directory of the same name")
         } else if self.max_bytes != wanted.max_bytes {
             Some("with another limit of its size")
         } else {
@@ -294,7 +298,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use zeroshare_content::Family;
+    use zeroshare_content::{Family, TreeId};
 
     use super::*;
 
@@ -314,6 +318,7 @@ mod tests {
             (order("two"), "/b"),
             (
                 Order {
+                    into_directory: false,
                     from,
                     ..order("two")
                 },
@@ -388,7 +393,8 @@ mod tests {
 
     fn order(client: &str) -> Order {
         Order {
-            ids: vec![TreeId::of_manifest(Family::Sha256, b"")],
+            into_directory: false,
+            ids: vec![TreeId::of_manifest(Family::Sha256, b"").into()],
             from: Vec::new(),
             into: None,
             target_store: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::Extensions;
 use zeroshare_chassis::serve::PeerCredentials;
 use zeroshare_chassis::settings::StaticPeer;
-use zeroshare_content::{ContentId, Family, TreeId};
+use zeroshare_content::{ContentId, Family, HashKind, TreeId};
 use zeroshare_wire::convert::{content_id, content_ids, optional_duration};
 use zeroshare_wire::pb::fetcher::v1::{ReadManifestRequest, StartFetchRequest};
 use zeroshare_wire::{FieldError, FieldFault};
@@ -25,10 +25,13 @@ const MAX_TEXT_BYTES: usize = 4096;
 /// A checked `StartFetchRequest`.
 #[derive(Debug, Clone)]
 pub(crate) struct Order {
-    /// The tree's digests, the most trusted first; never empty.
-    pub(crate) ids: Vec<TreeId>,
+    /// The tree's digests, the most trusted first, or one blob; never empty.
+    pub(crate) ids: Vec<ContentId>,
     pub(crate) from: Vec<StaticPeer>,
+    /// Where a copy goes; always set for a blob.
     pub(crate) into: Option<PathBuf>,
+    /// Whether that is a directory, in which a blob gets a name.
+    pub(crate) into_directory: bool,
     pub(crate) target_store: Option<PathBuf>,
     pub(crate) max_bytes: Option<u64>,
     pub(crate) locate_timeout: Option<Duration>,
@@ -68,10 +71,23 @@ impl TryFrom<StartFetchRequest> for Order {
 
     fn try_from(request: StartFetchRequest) -> Result<Self, FieldError> {
         let timeout = request.locate_timeout.as_ref();
+        let ids = ids(&request.content_ids)?;
+        let into = optional_path("into_path", &request.into_path)?;
+        let is_blob = ids.iter().any(|id| id.blob().is_some());
+        if is_blob && into.is_none() {
+            return Err(refused("into_path", "missing: a blob lies in no store"));
+        }
+        if is_blob && !request.target_store.is_empty() {
+            return Err(refused("target_store", "a blob lies in no store"));
+        }
+        if !is_blob && request.into_directory {
+            return Err(refused("into_directory", "for blobs only"));
+        }
         Ok(Self {
-            ids: tree_ids(&request.content_ids)?,
+            ids,
             from: hosts(&request.from)?,
-            into: optional_path("into_path", &request.into_path)?,
+            into,
+            into_directory: request.into_directory,
             target_store: optional_path("target_store", &request.target_store)?,
             max_bytes: Some(request.max_bytes).filter(|bytes| *bytes > 0),
             locate_timeout: optional_duration("locate_timeout", timeout, MAX_LOCATE_TIMEOUT)?,
@@ -104,9 +120,9 @@ impl TryFrom<ReadManifestRequest> for ManifestOrder {
 }
 
 /// Which fetch a caller means.
-pub(crate) fn fetch_name(id: &str, into: &str) -> Result<(TreeId, Option<PathBuf>), FieldError> {
-    let tree = tree_of(content_id("content_id", id)?, "content_id")?;
-    Ok((tree, optional_path("into_path", into)?))
+pub(crate) fn fetch_name(id: &str, into: &str) -> Result<(ContentId, Option<PathBuf>), FieldError> {
+    let id = content_id("content_id", id)?;
+    Ok((id, optional_path("into_path", into)?))
 }
 
 /// A path that may be left out, and is absolute otherwise: this process has a directory of its own.
@@ -122,6 +138,24 @@ pub(crate) fn optional_path(
         return Err(refused(field, "must be an absolute path"));
     }
     Ok(Some(path))
+}
+
+/// One blob, or the digests of one tree.
+fn ids(texts: &[String]) -> Result<Vec<ContentId>, FieldError> {
+    let field = "content_ids";
+    let ids = content_ids(field, texts, MAX_IDS)?;
+    match ids.iter().find_map(ContentId::blob) {
+        None => Ok(tree_ids(texts)?.into_iter().map(ContentId::Tree).collect()),
+        Some(_) if ids.len() > 1 => Err(refused(
+            field,
+            "a blob has one id, and is fetched by itself",
+        )),
+        Some(blob) if blob.kind() == HashKind::Sha1 => {
+            let why = format!("{blob} is named by SHA-1, which is trusted inside old trees only");
+            Err(refused(field, why))
+        }
+        Some(_) => Ok(ids),
+    }
 }
 
 fn tree_ids(texts: &[String]) -> Result<Vec<TreeId>, FieldError> {
@@ -143,7 +177,7 @@ fn tree_of(id: ContentId, field: &'static str) -> Result<TreeId, FieldError> {
     match id {
         ContentId::Tree(tree) => Ok(tree),
         ContentId::Blob(blob) => {
-            let why = format!("{blob} is a blob; this version fetches trees only");
+            let why = format!("{blob} is a blob, which has no manifest");
             Err(refused(field, why))
         }
     }

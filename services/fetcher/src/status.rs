@@ -2,7 +2,7 @@
 
 use tonic::{Code, Status};
 use zeroshare_api::errors::{self, ErrorReason};
-use zeroshare_content::TreeId;
+use zeroshare_content::ContentId;
 use zeroshare_wire::FieldError;
 
 use crate::fetch::FetchFailure;
@@ -20,7 +20,7 @@ pub(crate) enum CallError {
         hint: &'static str,
     },
     #[error("no fetch of {id} is known")]
-    FetchNotFound { id: TreeId },
+    FetchNotFound { id: ContentId },
     #[error(transparent)]
     NotStarted(#[from] StartError),
     #[error("the service has too many calls at once")]
@@ -88,6 +88,7 @@ fn code_of(failure: &FetchFailure) -> Code {
         FetchFailure::NoSpace { .. } => Code::ResourceExhausted,
         FetchFailure::TooLarge { .. }
         | FetchFailure::TargetExists { .. }
+        | FetchFailure::BadTarget { .. }
         | FetchFailure::InUse { .. } => Code::FailedPrecondition,
         FetchFailure::Disk { .. } => Code::Internal,
         FetchFailure::Cancelled => Code::Cancelled,

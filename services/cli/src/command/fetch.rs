@@ -1,4 +1,4 @@
-//! `zeroshare fetch`: brings trees here.
+//! `zeroshare fetch`: brings trees and single files here.
 
 mod follow;
 
@@ -24,7 +24,11 @@ use crate::together::all;
 use follow::Follower;
 
 const EXAMPLES: &str = "\
-Standard output has the path of each tree in the order asked for, and nothing else.
+Standard output has the path of each tree and file in the order asked for, and nothing else.
+
+A single file (blob:sha256:…) lies in no store: it goes to the current directory under the name that its sharer gave it, if
+that is a harmless one, else under the hex digits of its id, or to where -o says. No other file is ever overwritten; an
+equal one is a success. This machine's node offers it to others as long as it stays where it is and unchanged.
 
 Ctrl-C leaves a fetch of the running node to itself (fetch the same id to watch it again); without a node it stops the
 fetch, and the same command goes on where it was. A second Ctrl-C ends at once.
@@ -33,7 +37,9 @@ Examples:
   zeroshare fetch sha256new_…
   zeroshare fetch sha256new_… --from 192.168.1.7 --from laptop:38339
   zeroshare fetch sha256new_… --into ./hello
-  zeroshare fetch sha256new_… sha1new=… --max-size 2GiB --timeout 10s";
+  zeroshare fetch sha256new_… sha1new=… --max-size 2GiB --timeout 10s
+  zeroshare fetch blob:sha256:…
+  zeroshare fetch blob:sha256:… -o debian.iso";
 
 /// The most trees that are fetched at once; the others wait.
 const AT_ONCE: usize = 4;
@@ -42,7 +48,7 @@ const AT_ONCE: usize = 4;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct FetchArguments {
-    /// Trees (sha256new_…, sha256=…, sha1new=…).
+    /// Trees (sha256new_…, sha256=…, sha1new=…) and single files (blob:sha256:…).
     #[arg(value_name = "ID", required = true, value_parser = parse_id)]
     pub ids: Vec<ContentId>,
 
@@ -53,6 +59,10 @@ pub struct FetchArguments {
     /// Make an ordinary copy there, which must not exist yet, instead of adding to a store.
     #[arg(long, value_name = "DIR", conflicts_with = "store")]
     pub into: Option<PathBuf>,
+
+    /// Where a single file goes: a new name, or a directory that is there [default: the current directory].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 
     /// Give up when nobody who has it was found for so long, such as 500ms, 10s or 1m30s [default: 1s].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -96,6 +106,7 @@ impl FetchArguments {
             ids,
             from,
             into: None,
+            output: None,
             timeout: None,
             max_size: None,
             no_sync: false,
@@ -104,16 +115,23 @@ impl FetchArguments {
         }
     }
 
+    fn has_blobs(&self) -> bool {
+        self.ids.iter().any(|id| id.blob().is_some())
+    }
+
     fn request(&self, id: ContentId, client: &str) -> Result<StartFetchRequest, Failure> {
+        let (into, into_directory) = match id {
+            ContentId::Tree(_) => (self.into.as_deref(), false),
+            ContentId::Blob(_) => {
+                let output = self.output.as_deref().unwrap_or(Path::new("."));
+                (Some(output), output.is_dir())
+            }
+        };
         Ok(StartFetchRequest {
             content_ids: vec![id.to_string()],
             from: self.from.clone(),
-            into_path: self
-                .into
-                .as_deref()
-                .map(absolute)
-                .transpose()?
-                .unwrap_or_default(),
+            into_path: into.map(absolute).transpose()?.unwrap_or_default(),
+            into_directory,
             max_bytes: self.max_size.map_or(0, |size| size.as_u64()),
             locate_timeout: self.timeout.map(zeroshare_wire::convert::to_duration),
             target_store: self
@@ -133,7 +151,8 @@ impl FetchArguments {
 pub async fn run(arguments: FetchArguments, session: &Session) -> Result<Exit, Failure> {
     check(&arguments)?;
     // Another user's node writes only where it wants to.
-    let is_own_place = arguments.into.is_some() || arguments.store.is_some();
+    let is_own_place =
+        arguments.into.is_some() || arguments.store.is_some() || arguments.has_blobs();
     let needs = if is_own_place {
         Needs::ALL_OF_SAME_USER
     } else {
@@ -197,6 +216,7 @@ fn check(arguments: &FetchArguments) -> Result<(), Failure> {
             "--into takes one id: several trees cannot be one copy",
         ));
     }
+    check_places(arguments)?;
     for id in &arguments.ids {
         if let ContentId::Tree(tree) = id
             && tree.family() == Family::Sha1
@@ -207,6 +227,35 @@ fn check(arguments: &FetchArguments) -> Result<(), Failure> {
             ))
             .advise("Feeds give other digests of the same implementation: sha256new_… or sha1new=…"));
         }
+    }
+    Ok(())
+}
+
+/// Trees go to stores or become directories, blobs become files.
+fn check_places(arguments: &FetchArguments) -> Result<(), Failure> {
+    let has_trees = arguments.ids.iter().any(|id| id.tree().is_some());
+    if arguments.has_blobs() && (arguments.into.is_some() || arguments.store.is_some()) {
+        return Err(Failure::usage(
+            "--into and --store are for trees: a single file goes where -o FILE says",
+        ));
+    }
+    let Some(output) = &arguments.output else {
+        return Ok(());
+    };
+    if has_trees {
+        return Err(Failure::usage(
+            "-o is for single files (blob:sha256:…): a copy of a tree goes where --into DIR says",
+        ));
+    }
+    if arguments.ids.len() > 1 && !output.is_dir() {
+        return Err(Failure::usage(
+            "-o FILE takes one id: give a directory for several files",
+        ));
+    }
+    if output.as_os_str() == "-" {
+        return Err(Failure::usage(
+            "standard output cannot be used: what is written there before all is proven cannot be taken back",
+        ));
     }
     Ok(())
 }
@@ -274,6 +323,44 @@ mod tests {
         let error = parse_id("sha256new_nonsense").unwrap_err();
         assert!(error.contains("sha256new_"), "{error}");
         assert!(error.contains("52"), "{error}");
+    }
+
+    #[test]
+    fn files_and_trees_go_to_places_of_their_own() {
+        let tree = parse_id(&format!("sha256={}", "0".repeat(64))).unwrap();
+        let blob = parse_id(&format!("blob:sha256:{}", "0".repeat(64))).unwrap();
+        let arguments = |ids: &[ContentId]| FetchArguments::of(ids.to_vec(), Vec::new());
+        let output = |ids: &[ContentId], path: &str| FetchArguments {
+            output: Some(path.into()),
+            ..arguments(ids)
+        };
+        for good in [
+            arguments(&[tree, blob]),
+            output(&[blob], "new name"),
+            output(&[blob, blob], "/"),
+        ] {
+            check(&good).unwrap();
+        }
+        let into = FetchArguments {
+            into: Some("x".into()),
+            ..arguments(&[blob])
+        };
+        for bad in [
+            into,
+            output(&[tree], "x"),
+            output(&[tree, blob], "/"),
+            output(&[blob, blob], "new name"),
+            output(&[blob], "-"),
+        ] {
+            assert_eq!(check(&bad).unwrap_err().exit, Exit::Usage);
+        }
+    }
+
+    #[test]
+    fn a_digest_that_may_mean_two_things_is_answered_with_both() {
+        let error = parse_id(&format!("sha256:{}", "0".repeat(64))).unwrap_err();
+        assert!(error.contains("sha256=0"), "{error}");
+        assert!(error.contains("blob:sha256:0"), "{error}");
     }
 
     #[test]

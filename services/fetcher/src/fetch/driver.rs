@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use zeroshare_chassis::Lifetime;
-use zeroshare_content::TreeId;
+use zeroshare_content::ContentId;
 use zeroshare_staging::Staged;
 use zeroshare_transfer::{
     CallId, Event, ProviderId, Standing, Transfer, Unit, WrittenBefore, missing_units,
@@ -67,7 +67,7 @@ pub(crate) struct Beginning {
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     entry: Arc<Entry>,
-    tree: TreeId,
+    content: ContentId,
     tasks: Lifetime,
     staged: Arc<Staged>,
     locator: Locator,
@@ -118,9 +118,9 @@ impl Driver {
             ..
         } = beginning;
         let (reports_in, reports) = mpsc::channel(REPORTS);
-        let tree = staged.manifest().id();
+        let content = staged.content();
         let around = Surroundings {
-            tree,
+            content,
             layout: Arc::new(staged.layout().clone()),
             staged: staged.clone(),
             tasks: tasks.clone(),
@@ -134,7 +134,7 @@ impl Driver {
         let mut driver = Self {
             shared,
             entry,
-            tree,
+            content,
             tasks,
             staged,
             locator,
@@ -245,7 +245,7 @@ impl Driver {
         }
         let last = self.last_fault.take();
         Err(FetchFailure::ProvidersExhausted {
-            id: self.tree,
+            id: self.content,
             tried: self.peers.len(),
             last,
         })
@@ -284,7 +284,7 @@ impl Driver {
                 let deed = Deed::Gave { bytes_per_second };
                 report(
                     &self.shared,
-                    self.tree,
+                    self.content,
                     &peer.candidate.peer_id,
                     peer.address,
                     deed,

@@ -30,7 +30,7 @@ pub(crate) async fn write(
     hunt.early_items = items;
     if !is_right && let Some(peer) = hunt.peer.take() {
         warn!(peer = %peer.address, "a provider sent wrong bytes and is dropped");
-        let id = hunt.manifest.id();
+        let id = hunt.described.content;
         let deed = Deed::Fault(ProviderFault::Corrupt);
         report(shared, id, &peer.candidate.peer_id, peer.address, deed);
         hunt.liars.extend(&peer.candidate.addresses);

@@ -1,4 +1,4 @@
-//! How a fetch ends without its tree.
+//! How a fetch ends without what it was to bring.
 
 use std::error::Error as _;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use zeroshare_api::errors::ErrorReason;
 use zeroshare_chassis::process::chain;
-use zeroshare_content::{Family, ManifestError, TreeId};
+use zeroshare_content::{ContentId, ManifestError};
 use zeroshare_staging::{CommitError, PutError, StageError};
 
 use crate::targets::TargetError;
@@ -16,24 +16,28 @@ use crate::targets::TargetError;
 pub(crate) enum FetchFailure {
     #[error("nobody was found within {waited:?} who has {id}{}", remark(last.as_ref()))]
     NoProviders {
-        id: TreeId,
+        id: ContentId,
         waited: Duration,
         last: Option<String>,
     },
     #[error("{} {id}{}", tries(*tried), remark(last.as_ref()))]
     ProvidersExhausted {
-        id: TreeId,
+        id: ContentId,
         tried: usize,
         last: Option<String>,
     },
     #[error("the manifest of {id} is refused: {why}")]
     ManifestRefused {
-        id: TreeId,
+        id: ContentId,
         line: Option<usize>,
         why: String,
     },
     #[error("{id} has {size} bytes, and at most {limit} were allowed")]
-    TooLarge { id: TreeId, size: u64, limit: u64 },
+    TooLarge {
+        id: ContentId,
+        size: u64,
+        limit: u64,
+    },
     #[error("{why}")]
     NoSpace {
         needed: Option<u64>,
@@ -42,6 +46,8 @@ pub(crate) enum FetchFailure {
     },
     #[error("{} exists already", path.display())]
     TargetExists { path: PathBuf },
+    #[error("{path} is no place for a file: {why}", path = path.display())]
+    BadTarget { path: PathBuf, why: String },
     #[error("somebody else is writing {}", dir.display())]
     InUse { dir: PathBuf },
     #[error("{why}")]
@@ -62,6 +68,7 @@ impl FetchFailure {
             Self::TooLarge { .. } => ErrorReason::TooLarge,
             Self::NoSpace { .. } => ErrorReason::NoSpace,
             Self::TargetExists { .. } | Self::InUse { .. } => ErrorReason::InUse,
+            Self::BadTarget { .. } => ErrorReason::StoreUnreadable,
             Self::Disk { .. } => ErrorReason::StoreUnreadable,
             Self::Stopping | Self::Cancelled => ErrorReason::ShuttingDown,
         }
@@ -87,7 +94,9 @@ impl FetchFailure {
             Self::NoProviders { id, .. } | Self::ProvidersExhausted { id, .. } => {
                 vec![("contentId", id.to_string())]
             }
-            Self::TargetExists { path } | Self::InUse { dir: path } => {
+            Self::TargetExists { path }
+            | Self::BadTarget { path, .. }
+            | Self::InUse { dir: path } => {
                 vec![("path", path.display().to_string())]
             }
             Self::Disk { .. } | Self::Stopping | Self::Cancelled => Vec::new(),
@@ -95,12 +104,12 @@ impl FetchFailure {
     }
 
     /// The oldest format cannot be fetched: its manifest does not say which tree it means.
-    pub(crate) fn old_format(id: TreeId) -> Self {
-        debug_assert_eq!(id.family(), Family::Sha1);
+    pub(crate) fn old_format(id: ContentId) -> Self {
+        debug_assert!(!id.travels());
         Self::of_manifest(id, &ManifestError::Ambiguous)
     }
 
-    pub(crate) fn of_manifest(id: TreeId, error: &ManifestError) -> Self {
+    pub(crate) fn of_manifest(id: ContentId, error: &ManifestError) -> Self {
         let line = match error {
             ManifestError::Line { line, .. } => Some(*line),
             ManifestError::Ambiguous
@@ -115,7 +124,7 @@ impl FetchFailure {
         }
     }
 
-    pub(crate) fn of_stage(id: TreeId, error: StageError) -> Self {
+    pub(crate) fn of_stage(id: ContentId, error: StageError) -> Self {
         let why = chain(&error);
         match error {
             StageError::AlreadyLocked { dir } => Self::InUse { dir },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::{Instrument as _, debug, info_span};
 use zeroshare_api::deadline;
-use zeroshare_content::TreeId;
+use zeroshare_content::ContentId;
 use zeroshare_staging::{Committed, CommittedFile};
 use zeroshare_wire::convert::to_stamp;
 use zeroshare_wire::pb::store::v1::{CommitContentRequest, FileMidstates};
@@ -14,19 +14,19 @@ use crate::shared::Shared;
 /// Grains whose midstates go into one message: 32 bytes each, a megabyte in all.
 const GRAINS_IN_MESSAGE: usize = 32 * 1024;
 
-/// Best effort: a store that does not hear of it finds the tree by itself, and hashes it.
-pub(crate) async fn hand_over(shared: &Arc<Shared>, id: TreeId, committed: Committed) {
+/// Best effort: a store that does not hear of it finds a tree by itself, and hashes it.
+pub(crate) async fn hand_over(shared: &Arc<Shared>, id: ContentId, committed: Committed) {
     let limit = shared.config.patience.hand_over;
     let messages = messages(id, committed);
     let mut store = shared.store();
     let handing = store.commit_content(tokio_stream::iter(messages));
     let span = info_span!("hand over");
     if let Err(error) = deadline::within(limit, handing).instrument(span).await {
-        debug!(%id, %error, "the store was not told of a committed tree");
+        debug!(%id, %error, "the store was not told of what was committed");
     }
 }
 
-fn messages(id: TreeId, committed: Committed) -> impl Iterator<Item = CommitContentRequest> {
+fn messages(id: ContentId, committed: Committed) -> impl Iterator<Item = CommitContentRequest> {
     let first = CommitContentRequest {
         content_id: id.to_string(),
         path: committed.path.display().to_string(),

@@ -10,7 +10,7 @@ use tracing::{Instrument as _, debug, info_span};
 use zeroshare_api::deadline;
 use zeroshare_chassis::Lifetime;
 use zeroshare_chassis::settings::StaticPeer;
-use zeroshare_content::TreeId;
+use zeroshare_content::ContentId;
 use zeroshare_wire::convert::to_duration;
 use zeroshare_wire::pb::discovery::v1::FindProvidersRequest;
 
@@ -26,7 +26,7 @@ const DISCOVERY_RETRY: Duration = Duration::from_millis(50);
 /// Whom to ask.
 #[derive(Debug, Clone)]
 pub(crate) struct Search {
-    pub(crate) ids: Vec<TreeId>,
+    pub(crate) ids: Vec<ContentId>,
     /// These hosts only, and nobody by datagram; empty: whom discovery finds.
     pub(crate) from: Vec<StaticPeer>,
     /// How long to look.

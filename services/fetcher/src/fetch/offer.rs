@@ -18,7 +18,7 @@ use crate::shared::Shared;
 /// Announcements that the store did not read yet; when it is full, the next tick tries again.
 const QUEUE: usize = 4;
 
-/// An offer of a tree that is still being fetched; it ends when this is dropped.
+/// An offer of something that is still being fetched; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Offer {
     ranges: mpsc::Sender<Vec<Range<u32>>>,
@@ -31,7 +31,7 @@ impl Offer {
     pub(crate) fn start(shared: &Arc<Shared>, tasks: &Lifetime, staged: &Staged) -> Self {
         let (ranges, announced) = mpsc::channel::<Vec<Range<u32>>>(QUEUE);
         let first = OfferPartialRequest {
-            content_id: staged.manifest().id().to_string(),
+            content_id: staged.content().to_string(),
             store_root: staged.store().display().to_string(),
             staging_name: staged.name().display().to_string(),
             content_size_bytes: staged.layout().content_size(),

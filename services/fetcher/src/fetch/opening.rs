@@ -1,4 +1,4 @@
-//! The first call to a provider: its manifest, and all of a small tree along with it.
+//! The first call to a provider: a manifest or the size of a blob, and all of what is small along with it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::timeout_at;
 use tonic::Streaming;
 use tracing::{Instrument as _, debug, info_span};
-use zeroshare_content::{Layout, MAX_MANIFEST_BYTES, Manifest, Piece, TreeId};
+use zeroshare_content::{
+    BlobId, ContentId, Hasher, Layout, MAX_MANIFEST_BYTES, Manifest, Name, Piece, TreeId,
+};
 use zeroshare_transfer::{CallEnd, Pace, PaceRule};
 use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
 use zeroshare_wire::pb::store::v1::{
@@ -17,7 +19,7 @@ use zeroshare_wire::pb::store::v1::{
 
 use super::call::{end_of_status, next_part};
 use super::failure::FetchFailure;
-use crate::local::is_readable;
+use super::sizing::prove_size;
 use crate::peers::{Candidate, Peer};
 use crate::shared::Shared;
 use crate::spool::{Spool, SpoolError};
@@ -34,19 +36,59 @@ const BUSY_REST: (Duration, Duration) = (Duration::from_millis(50), Duration::fr
 /// What a provider is asked for first.
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
-    pub(crate) ids: Vec<TreeId>,
+    pub(crate) ids: Vec<ContentId>,
     /// Whether a small tree's pieces are wanted too.
     pub(crate) with_pieces: bool,
     /// Where a large manifest is kept meanwhile.
     pub(crate) spool_dir: PathBuf,
 }
 
-/// A provider that gave the manifest.
+/// What is to be fetched, all of it proven but for its bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Described {
+    pub(crate) content: ContentId,
+    /// What it consists of; of a blob, the tree that consists of it alone.
+    pub(crate) manifest: Manifest,
+    pub(crate) layout: Layout,
+    /// What somebody calls a blob: not checked but for being one name.
+    pub(crate) file_name: Option<Name>,
+}
+
+impl Described {
+    /// A tree.
+    pub(crate) fn of_tree(manifest: Manifest, layout: Layout) -> Self {
+        Self {
+            content: manifest.id().into(),
+            manifest,
+            layout,
+            file_name: None,
+        }
+    }
+
+    /// A blob of this size; `None` if it cannot have that.
+    pub(crate) fn of_blob(blob: BlobId, size: u64, file_name: Option<Name>) -> Option<Self> {
+        let layout = Layout::of_blob(blob, size).ok()?;
+        let own = Name::new(*b"blob").ok()?;
+        let manifest = Manifest::of_one_file(&own, blob, size, 0).ok()?;
+        Some(Self {
+            content: blob.into(),
+            manifest,
+            layout,
+            file_name,
+        })
+    }
+
+    /// How many bytes it comes to on disk.
+    pub(crate) fn total_size(&self) -> u64 {
+        self.manifest.total_size()
+    }
+}
+
+/// A provider that described it.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) peer: Peer,
-    pub(crate) manifest: Manifest,
-    pub(crate) layout: Layout,
+    pub(crate) described: Described,
     /// Whole pieces that came along.
     pub(crate) early: Vec<EarlyPiece>,
     /// How the call ended, once the manifest was there.
@@ -96,7 +138,7 @@ pub(crate) async fn open(
             CallEnd::NotHeld { piece: None },
             "it does not hold it".to_owned(),
         );
-        for id in wish.ids.iter().filter(|id| is_readable(**id)) {
+        for id in wish.ids.iter().filter(|id| id.travels()) {
             match open_patiently(&shared, &peer, (*id, rule), &wish).await {
                 Ok(opened) => return Ok(opened),
                 Err(Fault::Fatal(failure)) => return Err(Refusal::Fatal(failure)),
@@ -139,7 +181,7 @@ impl From<SpoolError> for Fault {
 async fn open_patiently(
     shared: &Arc<Shared>,
     peer: &Peer,
-    (id, rule): (TreeId, PaceRule),
+    (id, rule): (ContentId, PaceRule),
     wish: &Wish,
 ) -> Result<Opened, Fault> {
     let mut tries = 0;
@@ -162,7 +204,6 @@ struct Opening<'a> {
     stream: Streaming<ReadPiecesResponse>,
     pace: Pace,
     peer: &'a Peer,
-    id: TreeId,
     wish: &'a Wish,
 }
 
@@ -170,12 +211,12 @@ impl<'a> Opening<'a> {
     async fn read(
         shared: &'a Arc<Shared>,
         peer: &'a Peer,
-        (id, rule): (TreeId, PaceRule),
+        (id, rule): (ContentId, PaceRule),
         wish: &'a Wish,
     ) -> Result<Opened, Fault> {
         let request = ReadPiecesRequest {
             content_id: id.to_string(),
-            with_manifest: true,
+            with_manifest: id.tree().is_some(),
             all_if_at_most_bytes: if wish.with_pieces { EARLY_BYTES } else { 0 },
             ..ReadPiecesRequest::default()
         };
@@ -192,11 +233,13 @@ impl<'a> Opening<'a> {
             stream,
             pace,
             peer,
-            id,
             wish,
         };
         let head = opening.read_head().await?;
-        opening.read_rest(&head).await
+        match id {
+            ContentId::Tree(tree) => opening.read_tree(tree, &head).await,
+            ContentId::Blob(blob) => opening.read_blob(blob, &head, rule).await,
+        }
     }
 
     async fn read_head(&mut self) -> Result<ContentHead, Fault> {
@@ -215,8 +258,48 @@ impl<'a> Opening<'a> {
         Ok(head)
     }
 
-    async fn read_rest(mut self, head: &ContentHead) -> Result<Opened, Fault> {
-        let (manifest, layout) = self.read_manifest(head.manifest_size_bytes).await?;
+    /// Believes the size that the peer says only once its bytes, or its last grain, prove it.
+    async fn read_blob(
+        mut self,
+        blob: BlobId,
+        head: &ContentHead,
+        rule: PaceRule,
+    ) -> Result<Opened, Fault> {
+        if head.manifest_size_bytes != 0 {
+            return Err(Fault::violation("it offers a manifest of a blob"));
+        }
+        let file_name = Name::new(head.file_name.as_ref()).ok();
+        let described = Described::of_blob(blob, head.content_size_bytes, file_name)
+            .ok_or_else(|| Fault::violation("it says a size that the blob cannot have"))?;
+        let layout = &described.layout;
+        let mut early = Vec::new();
+        let mut end = CallEnd::Finished;
+        if layout.content_size() <= EARLY_BYTES && self.wish.with_pieces {
+            let read = self.read_early(layout, &mut early).await;
+            end = read.err().unwrap_or(CallEnd::Finished);
+        }
+        if early.len() == layout.piece_count() as usize {
+            let mut hasher = Hasher::new(blob.kind());
+            early.iter().for_each(|piece| hasher.update(&piece.bytes));
+            if hasher.finish() != blob {
+                let why = "it sent other bytes than those of the blob".to_owned();
+                return Err(Fault::Ended(CallEnd::Wrong, why));
+            }
+        } else {
+            let proven = prove_size(self.peer, blob, layout, rule).await;
+            proven.map_err(|end| Fault::Ended(end, "it does not prove its size".to_owned()))?;
+            early.clear();
+        }
+        Ok(Opened {
+            peer: self.peer.clone(),
+            described,
+            early,
+            end,
+        })
+    }
+
+    async fn read_tree(mut self, tree: TreeId, head: &ContentHead) -> Result<Opened, Fault> {
+        let (manifest, layout) = self.read_manifest(tree, head.manifest_size_bytes).await?;
         let mut early = Vec::new();
         let is_small = layout.content_size() <= EARLY_BYTES && self.wish.with_pieces;
         let end = if is_small && layout.piece_count() > 0 {
@@ -227,14 +310,17 @@ impl<'a> Opening<'a> {
         };
         Ok(Opened {
             peer: self.peer.clone(),
-            manifest,
-            layout,
+            described: Described::of_tree(manifest, layout),
             early,
             end,
         })
     }
 
-    async fn read_manifest(&mut self, size: u64) -> Result<(Manifest, Layout), Fault> {
+    async fn read_manifest(
+        &mut self,
+        tree: TreeId,
+        size: u64,
+    ) -> Result<(Manifest, Layout), Fault> {
         let mut spool = Spool::new();
         let mut bytes = 0;
         while bytes < size {
@@ -254,7 +340,7 @@ impl<'a> Opening<'a> {
                 spool = self.push_to_disk(spool, data).await?;
             }
         }
-        self.parse(spool).await
+        self.parse(tree, spool).await
     }
 
     async fn push_to_disk(&mut self, mut spool: Spool, data: Bytes) -> Result<Spool, Fault> {
@@ -272,12 +358,12 @@ impl<'a> Opening<'a> {
     }
 
     /// Hash first: what is not the right manifest is never parsed.
-    async fn parse(&mut self, spool: Spool) -> Result<(Manifest, Layout), Fault> {
-        let id = self.id;
+    async fn parse(&mut self, tree: TreeId, spool: Spool) -> Result<(Manifest, Layout), Fault> {
+        let id = ContentId::Tree(tree);
         let start = Instant::now();
         let is_small = spool.is_small();
         let work = move || {
-            let text = spool.verified(id)?;
+            let text = spool.verified(tree)?;
             let refused = |why: String| {
                 Fault::Fatal(FetchFailure::ManifestRefused {
                     id,
@@ -285,7 +371,7 @@ impl<'a> Opening<'a> {
                     why,
                 })
             };
-            let manifest = Manifest::parse(id.family(), text)
+            let manifest = Manifest::parse(tree.family(), text)
                 .map_err(|error| Fault::Fatal(FetchFailure::of_manifest(id, &error)))?;
             let layout = Layout::of_manifest(&manifest)
                 .map_err(|error| refused(zeroshare_chassis::process::chain(&error)))?;

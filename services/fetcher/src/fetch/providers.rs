@@ -1,4 +1,4 @@
-//! Finding the first provider that gives the manifest.
+//! Finding the first provider that says what is to be fetched.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use zeroshare_chassis::process::chain;
 
 use super::failure::FetchFailure;
 use super::locate::{Found, Locator, Search};
-use super::opening::{EarlyPiece, Opened, Refusal, Wish, open};
+use super::opening::{Described, EarlyPiece, Opened, Refusal, Wish, open};
 use super::report::{Deed, report};
 use crate::peers::{Candidate, Peer};
 use crate::shared::Shared;
@@ -46,8 +46,7 @@ const MAX_ROUNDS: u32 = 1;
 /// What is known once the manifest is there.
 #[derive(Debug)]
 pub(crate) struct Hunt {
-    pub(crate) manifest: Manifest,
-    pub(crate) layout: Layout,
+    pub(crate) described: Described,
     /// Who gave the manifest, if it may be read on.
     pub(crate) peer: Option<Peer>,
     /// Pieces that came along with it.
@@ -64,29 +63,39 @@ pub(crate) struct Hunt {
 
 impl Hunt {
     /// For a tree that is here: peers are looked for only should it change meanwhile.
-    pub(crate) fn of_local(
+    pub(crate) fn of_local_tree(
         shared: &Arc<Shared>,
         tasks: &Lifetime,
         search: Search,
         manifest: Manifest,
     ) -> Result<Self, FetchFailure> {
-        let id = manifest.id();
+        let id = manifest.id().into();
         let layout =
             Layout::of_manifest(&manifest).map_err(|error| FetchFailure::ManifestRefused {
                 id,
                 line: None,
                 why: chain(&error),
             })?;
-        Ok(Self {
-            manifest,
-            layout,
+        let described = Described::of_tree(manifest, layout);
+        Ok(Self::of_local(shared, tasks, search, described))
+    }
+
+    /// For what is here, so that nobody has to say what it consists of.
+    pub(crate) fn of_local(
+        shared: &Arc<Shared>,
+        tasks: &Lifetime,
+        search: Search,
+        described: Described,
+    ) -> Self {
+        Self {
+            described,
             peer: None,
             early: Vec::new(),
             early_items: 0,
             candidates: Vec::new(),
             liars: BTreeSet::new(),
             locator: Locator::start(shared, tasks, search),
-        })
+        }
     }
 }
 
@@ -98,7 +107,7 @@ pub(crate) async fn hunt(
     wish: Wish,
 ) -> Result<Hunt, FetchFailure> {
     if let Some(id) = wish.ids.first()
-        && !wish.ids.iter().any(|id| crate::local::is_readable(*id))
+        && !wish.ids.iter().any(zeroshare_content::ContentId::travels)
     {
         return Err(FetchFailure::old_format(*id));
     }
@@ -308,8 +317,7 @@ impl Hunter {
         self.tasks.stop();
         let Opened {
             peer,
-            manifest,
-            layout,
+            described,
             early,
             end,
         } = opened;
@@ -320,8 +328,7 @@ impl Hunter {
             liars.extend(&peer.candidate.addresses);
         }
         Hunt {
-            manifest,
-            layout,
+            described,
             peer: (!is_liar).then_some(peer),
             early,
             early_items: 0,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tracing::trace;
 use zeroshare_chassis::Lifetime;
-use zeroshare_content::{Layout, TreeId};
+use zeroshare_content::{ContentId, Layout};
 use zeroshare_staging::{SourceId, Staged};
 use zeroshare_transfer::{CallEnd, CallId, Pace, PaceRule, Unit, UnitId, UnitOutcome, spans};
 use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
@@ -35,7 +35,7 @@ pub(crate) struct WantedUnit {
 /// What a reader needs of its fetch.
 #[derive(Debug, Clone)]
 pub(crate) struct Surroundings {
-    pub(crate) tree: TreeId,
+    pub(crate) content: ContentId,
     pub(crate) layout: Arc<Layout>,
     pub(crate) staged: Arc<Staged>,
     pub(crate) tasks: Lifetime,
@@ -175,7 +175,7 @@ impl Reader {
         };
         let units = self.units.iter().map(|wanted| &wanted.unit);
         ReadPiecesRequest {
-            content_id: self.around.tree.to_string(),
+            content_id: self.around.content.to_string(),
             spans: spans(units).into_iter().map(span).collect(),
             recheck: self.is_recheck,
             ..ReadPiecesRequest::default()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{Instrument as _, debug, warn};
 use zeroshare_api::deadline;
-use zeroshare_content::{Family, TreeId};
+use zeroshare_content::{ContentId, HashKind};
 use zeroshare_transfer::DropReason;
 use zeroshare_wire::convert::store_address;
 use zeroshare_wire::pb::discovery::v1::{ProviderFault, ReportProviderRequest};
@@ -28,7 +28,7 @@ pub(crate) enum Deed {
 ///
 /// Only insisting on wrong bytes convicts: a wrong slice or file may be a bad disk, there or here. And only where nobody can
 /// make two contents of one hash, of which an honest provider holds the other one.
-pub(crate) fn fault_of(reason: DropReason, family: Family) -> Option<ProviderFault> {
+pub(crate) fn fault_of(reason: DropReason, hash: HashKind) -> Option<ProviderFault> {
     match reason {
         DropReason::Unreachable | DropReason::TooSlow => Some(ProviderFault::Unreachable),
         DropReason::NotHolding | DropReason::Refused | DropReason::Mismatch => {
@@ -38,9 +38,9 @@ pub(crate) fn fault_of(reason: DropReason, family: Family) -> Option<ProviderFau
         | DropReason::WrongSlices
         | DropReason::OftenWrong
         | DropReason::Violation => Some(ProviderFault::Corrupt),
-        DropReason::WrongTwice => match family {
-            Family::Sha256 => Some(ProviderFault::Convicted),
-            Family::Sha1New | Family::Sha1 => Some(ProviderFault::Corrupt),
+        DropReason::WrongTwice => match hash {
+            HashKind::Sha256 => Some(ProviderFault::Convicted),
+            HashKind::Sha1 => Some(ProviderFault::Corrupt),
         },
         // Whoever is busy does its share elsewhere.
         DropReason::TooBusy => None,
@@ -72,7 +72,7 @@ impl Convictions {
 /// Tells discovery in the background.
 pub(crate) fn report(
     shared: &Arc<Shared>,
-    id: TreeId,
+    id: ContentId,
     peer_id: &str,
     address: SocketAddr,
     deed: Deed,
@@ -119,9 +119,9 @@ mod tests {
     fn only_insisting_on_what_nobody_can_forge_convicts() {
         let fault = |reason, family| fault_of(reason, family).unwrap();
         let (twice, often) = (DropReason::WrongTwice, DropReason::OftenWrong);
-        assert_eq!(fault(twice, Family::Sha256), ProviderFault::Convicted);
-        assert_eq!(fault(twice, Family::Sha1New), ProviderFault::Corrupt);
-        assert_eq!(fault(often, Family::Sha256), ProviderFault::Corrupt);
+        assert_eq!(fault(twice, HashKind::Sha256), ProviderFault::Convicted);
+        assert_eq!(fault(twice, HashKind::Sha1), ProviderFault::Corrupt);
+        assert_eq!(fault(often, HashKind::Sha256), ProviderFault::Corrupt);
     }
 
     #[test]

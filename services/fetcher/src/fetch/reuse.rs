@@ -82,6 +82,12 @@ fn missing_items(staged: &Staged, known: &Sources) -> Vec<BlobId> {
         .collect()
 }
 
+/// Where a file with these contents lies; `None`: nowhere here.
+pub(crate) async fn find_file(shared: &Shared, blob: BlobId) -> Result<Option<PathBuf>, Status> {
+    let found = find_files(shared, &[blob]).await?;
+    Ok(found.into_values().next())
+}
+
 async fn find_files(shared: &Shared, wanted: &[BlobId]) -> Result<Sources, Status> {
     let messages: Vec<FindFilesRequest> = wanted
         .chunks(IDS_IN_MESSAGE)

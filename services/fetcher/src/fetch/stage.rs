@@ -1,13 +1,14 @@
-//! Where the tree is put together.
+//! Where the tree or blob is put together.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::debug;
-use zeroshare_content::Manifest;
+use zeroshare_content::ContentId;
 use zeroshare_staging::{StageError, StageOptions, Staged};
 
+use super::opening::Described;
 use super::{FetchFailure, Run, Stage, blocking};
 use crate::local::{Trust, find_verified};
 use crate::shared::Shared;
@@ -18,6 +19,8 @@ use crate::targets::choose_target;
 pub(super) enum Target {
     Store(PathBuf),
     Copy(PathBuf),
+    /// A blob.
+    File(PathBuf),
 }
 
 /// What came of beginning.
@@ -33,7 +36,9 @@ impl Target {
     pub(super) fn spool_dir(&self) -> PathBuf {
         match self {
             Self::Store(store) => store.clone(),
-            Self::Copy(copy) => copy.parent().unwrap_or(Path::new("/")).to_owned(),
+            Self::Copy(copy) | Self::File(copy) => {
+                copy.parent().unwrap_or(Path::new("/")).to_owned()
+            }
         }
     }
 }
@@ -69,14 +74,14 @@ pub(crate) async fn store_for(
 pub(super) async fn begin(
     run: &Run,
     target: &Target,
-    manifest: &Manifest,
+    described: &Described,
 ) -> Result<Begun, FetchFailure> {
-    let id = manifest.id();
+    let id = described.content;
     let patience = &run.shared.config.patience;
     let also = run.order.target_store.as_deref();
     let end = Instant::now() + patience.locked;
     loop {
-        match begin_once(&run.shared, target, manifest).await? {
+        match begin_once(&run.shared, target, described).await? {
             Ok(staged) => return Ok(Begun::Staged(Arc::new(staged))),
             Err(StageError::AlreadyLocked { dir }) if Instant::now() < end => {
                 debug!(dir = %dir.display(), "another process writes this tree");
@@ -87,7 +92,8 @@ pub(super) async fn begin(
         }
         if let Target::Store(_) = target
             && !run.order.replace
-            && let Some(found) = find_verified(&run.shared, &[id], Trust::Index, also).await
+            && let ContentId::Tree(tree) = id
+            && let Some(found) = find_verified(&run.shared, &[tree], Trust::Index, also).await
         {
             return Ok(Begun::Present(found.path));
         }
@@ -97,16 +103,24 @@ pub(super) async fn begin(
 pub(super) async fn begin_once(
     shared: &Arc<Shared>,
     target: &Target,
-    manifest: &Manifest,
+    described: &Described,
 ) -> Result<Result<Staged, StageError>, FetchFailure> {
-    let (target, manifest) = (target.clone(), manifest.clone());
+    let (target, described) = (target.clone(), described.clone());
     let options = StageOptions {
         quota: shared.config.quota,
         ..StageOptions::default()
     };
-    blocking(shared, "begin staging", move || match &target {
-        Target::Store(store) => Staged::begin(store, &manifest, &options),
-        Target::Copy(copy) => Staged::begin_copy(copy, &manifest, &options),
+    let manifest = described.manifest;
+    blocking(shared, "begin staging", move || {
+        match (&target, described.content) {
+            (Target::File(path), ContentId::Blob(blob)) => {
+                Staged::begin_blob(path, blob, manifest.total_size(), &options)
+            }
+            (Target::Store(store), _) => Staged::begin(store, &manifest, &options),
+            (Target::Copy(copy) | Target::File(copy), _) => {
+                Staged::begin_copy(copy, &manifest, &options)
+            }
+        }
     })
     .await
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use zeroshare_content::TreeId;
+use zeroshare_content::ContentId;
 use zeroshare_wire::pb::fetcher::v1::{FetchProgress, FetchState, PeerShare};
 
 use super::failure::FetchFailure;
@@ -13,7 +13,7 @@ use super::failure::FetchFailure;
 /// A fetch as it is now.
 #[derive(Debug, Clone)]
 pub(crate) struct View {
-    pub(crate) id: TreeId,
+    pub(crate) id: ContentId,
     pub(crate) stage: Stage,
     pub(crate) progress: Progress,
     /// Whether this machine's stores were looked through in vain.

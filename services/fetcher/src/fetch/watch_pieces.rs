@@ -31,7 +31,7 @@ pub(crate) async fn watch_pieces(
 
 async fn follow(peer: &Peer, provider: ProviderId, around: &Surroundings, answer_time: Duration) {
     let request = WatchPiecesRequest {
-        content_id: around.tree.to_string(),
+        content_id: around.content.to_string(),
     };
     let mut store = peer.store();
     let mut events = match timeout(answer_time, store.watch_pieces(request)).await {

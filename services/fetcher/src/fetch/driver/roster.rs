@@ -71,11 +71,11 @@ impl Driver {
                 }
             }
         }
-        if let Some(fault) = fault_of(reason, self.tree.family()) {
+        if let Some(fault) = fault_of(reason, self.content.hash_kind()) {
             let peer_id = &peer.candidate.peer_id;
             report(
                 &self.shared,
-                self.tree,
+                self.content,
                 peer_id,
                 address,
                 Deed::Fault(fault),
@@ -103,7 +103,7 @@ impl Driver {
             let fault = ProviderFault::Unreachable;
             report(
                 &self.shared,
-                self.tree,
+                self.content,
                 &candidate.peer_id,
                 *address,
                 Deed::Fault(fault),
