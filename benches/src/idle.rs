@@ -6,10 +6,10 @@ use anyhow::Result;
 use clap::Args;
 use zeroshare_network::{Lan, Running, hello_tree};
 
-use crate::table::{head, row};
+use crate::{book::Book, finding::Finding, options::Options};
 
 /// Settings of the idle benchmark.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Idle {
     /// How long each size is watched, in seconds, after a settling time.
     #[arg(long, default_value_t = 60)]
@@ -23,20 +23,27 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    pub(crate) fn run(&self) -> Result<()> {
-        head(&[
-            "neighbours",
-            "packets sent a minute",
-            "resident MiB",
-            "processor",
-        ]);
+    pub(crate) fn run(&self, options: &Options) -> Result<()> {
+        let mut book = Book::open("idle", options)?;
+        book.fact(format!(
+            "Watched for {} s after {} s of settling; packets are those of the interface, ARP and neighbour discovery included.",
+            self.seconds, self.settle
+        ));
+        let title = vec![
+            "neighbours".to_owned(),
+            "packets sent a minute".to_owned(),
+            "resident MiB".to_owned(),
+            "share of a core".to_owned(),
+        ];
+        let mut rows = vec![title];
         for &neighbours in &self.neighbours {
-            self.watch(neighbours)?;
+            rows.push(self.watch(neighbours, &mut book)?);
         }
-        Ok(())
+        book.table("idle", rows);
+        book.close()
     }
 
-    fn watch(&self, neighbours: u8) -> Result<()> {
+    fn watch(&self, neighbours: u8, book: &mut Book<'_>) -> Result<Vec<String>> {
         let lan = Lan::new(neighbours + 1)?;
         let mut nodes: Vec<Running> = Vec::new();
         for host in lan.hosts() {
@@ -51,15 +58,21 @@ impl Idle {
         thread::sleep(Duration::from_secs(self.seconds));
         let packets = host.sent_packets()? - packets;
         let cpu = nodes[0].cpu()?.saturating_sub(cpu);
-        #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
         let share = cpu.as_secs_f64() / self.seconds as f64 * 100.0;
         let resident = nodes[0].resident_kib()?;
-        row(&[
-            neighbours.to_string(),
-            (packets * 60 / self.seconds).to_string(),
-            format!("{}.{}", resident / 1024, resident % 1024 * 10 / 1024),
-            format!("{share:.3} % of a core"),
+        let name = |what: &str| format!("{what}, {neighbours} neighbours");
+        let resident = resident as f64 / 1024.0;
+        let packets = packets * 60 / self.seconds;
+        book.add([
+            Finding::figure(None, &name("packets sent a minute"), packets as f64, ""),
+            Finding::figure(None, &name("resident"), resident, "MiB"),
+            Finding::figure(None, &name("processor"), share, "% of a core"),
         ]);
-        Ok(())
+        Ok(vec![
+            neighbours.to_string(),
+            packets.to_string(),
+            format!("{resident:.1}"),
+            format!("{share:.3} %"),
+        ])
     }
 }

@@ -83,11 +83,24 @@ impl Host {
 
     /// A command in this host, with nothing of our own environment but `PATH`.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let home = self.home();
         let mut command = Command::new("ip");
         command
             .args(["netns", "exec", &self.namespace])
-            .arg(program)
+            .arg(program);
+        self.settle(&mut command);
+        command
+    }
+
+    /// The same without the milliseconds that `ip` takes, for use within [`Host::within`] only.
+    pub fn bare_command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        self.settle(&mut command);
+        command
+    }
+
+    fn settle(&self, command: &mut Command) {
+        let home = self.home();
+        command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", home)
@@ -99,7 +112,6 @@ impl Host {
             .env("XDG_CACHE_DIRS", home.join("system"))
             .env("XDG_CONFIG_DIRS", home.join("system"))
             .stdin(Stdio::null());
-        command
     }
 
     /// Runs a program to its end.
@@ -197,7 +209,8 @@ impl Host {
             .stdout(file.try_clone()?)
             .stderr(file)
             .process_group(0)
-            .spawn()?;
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
         Ok(Running { child, log })
     }
 
@@ -211,6 +224,22 @@ impl Host {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
             function()
         }))
+    }
+
+    /// Runs a function in the host's network, and waits for it; what it starts is there too.
+    pub fn within<T: Send>(
+        &self,
+        function: impl FnOnce() -> anyhow::Result<T> + Send,
+    ) -> anyhow::Result<T> {
+        let namespace = File::open(format!("/run/netns/{}", self.namespace))?;
+        let work = move || {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            function()
+        };
+        thread::scope(|scope| match scope.spawn(work).join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
     }
 
     /// Packets that the host's interface has sent so far.
