@@ -144,6 +144,10 @@ impl FileProof {
     /// Keeps the lead unless there is none, or nobody is left who has the whole and stands by it while somebody
     /// stands by another one. That is no verdict.
     fn choose_lead(&mut self) {
+        // The chain reaches the hash: there is no better list.
+        if self.is_proven() {
+            return;
+        }
         let has_list = self.lead.is_some_and(|lead| self.list(&lead).is_some());
         let best = self
             .lists

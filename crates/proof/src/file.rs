@@ -6,10 +6,14 @@ use crate::dispute::Dispute;
 use crate::party::{Presence, Stand, Word};
 use crate::{KnownList, ListDigest, Party, grain_count};
 
-/// Lists of one file that are kept at once. Each has somebody who stands by it, and no fetch reads from more at a time.
-pub const MAX_LISTS: usize = 8;
+/// Lists of one file that are kept at once: more than a fetch reads from at a time.
+pub const MAX_LISTS: usize = 32;
 
-/// The longest list that is kept, in bytes: a file of 128 GiB. A longer file is proven as a whole only.
+/// Lists of one file that are kept however long they are: the lead, the one that contradicts it, and the next one.
+const LEAST_LISTS: usize = 3;
+
+/// The bytes of all lists of one file, beyond the fewest, and of the longest: that of a file of 128 GiB. A longer file is proven as
+/// a whole only.
 pub const MAX_LIST_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Which parts of one large file are proven, by whose lists, and who contradicted himself.
@@ -133,6 +137,11 @@ impl FileProof {
             stand.word = Word::NoList;
         }
         self.settle();
+    }
+
+    /// Takes in that bytes of somebody who names no list do not hold by the lead. That is nobody's fault yet.
+    pub fn handle_difference(&mut self, party: Party, list: ListDigest) {
+        self.stand(party).differs_from = Some(list);
     }
 
     /// Takes in that somebody is asked no more.
@@ -266,8 +275,28 @@ impl FileProof {
                 .is_some_and(|list| list.agrees_at(lead, grain)),
             // Whoever was not heard yet is waited for, as long as somebody else can be asked.
             Word::Awaited => !self.has_side(self.lead.as_ref()),
-            Word::NoList => true,
+            Word::NoList => stand.differs_from.as_ref() != Some(lead.digest()),
         }
+    }
+
+    /// Whether any grain may be read from somebody that is missing within `range`.
+    pub fn may_give_any(&self, party: Party, range: Range<u32>) -> bool {
+        let is_plain =
+            self.dispute.is_none() && (self.lead.is_none() || (self.named_by(party) == self.lead));
+        is_plain || self.first_given(party, range).is_some()
+    }
+
+    /// The first run of missing grains within `range` that may be read from somebody.
+    pub fn first_given(&self, party: Party, range: Range<u32>) -> Option<Range<u32>> {
+        Bits::first_run(range, |grain| {
+            self.state(grain) == GrainState::Missing && self.may_give(party, grain)
+        })
+    }
+
+    /// Whether bytes of somebody who names no list did not hold by one that was the lead.
+    pub fn is_doubtful(&self, party: Party) -> bool {
+        let stand = self.parties.get(&party);
+        stand.is_some_and(|stand| stand.differs_from.is_some())
     }
 
     /// Whether what is linked may be passed on under the lead.
@@ -313,7 +342,9 @@ impl FileProof {
 
     /// Forgets the oldest list that nobody needs now. Those who stand by it can be asked for it again.
     fn make_room(&mut self) {
-        if self.lists.len() < MAX_LISTS {
+        let bytes = u64::from(self.grains) * 32 * (self.lists.len() as u64 + 1);
+        let is_much = self.lists.len() >= LEAST_LISTS && bytes > MAX_LIST_BYTES;
+        if self.lists.len() < MAX_LISTS && !is_much {
             return;
         }
         let challenger = self.dispute.as_ref().map(|dispute| dispute.challenger);

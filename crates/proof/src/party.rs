@@ -13,6 +13,8 @@ pub(crate) struct Stand {
     pub(crate) presence: Presence,
     /// It was asked for the grain that decides the present dispute, and did not give it.
     pub(crate) has_failed: bool,
+    /// It names no list, and what it sent did not hold by this one. Either may be wrong.
+    pub(crate) differs_from: Option<ListDigest>,
 }
 
 /// Whether somebody can still be asked.
@@ -42,6 +44,7 @@ impl Stand {
             word: Word::Awaited,
             presence: Presence::Live,
             has_failed: false,
+            differs_from: None,
         }
     }
 

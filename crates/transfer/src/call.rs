@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use zeroshare_proof::ListDigest;
+
 use crate::{ProviderId, Unit, UnitId};
 
 /// Names a call of one transfer.
@@ -30,6 +32,17 @@ pub enum UnitOutcome {
     Written {
         /// It was there already, and with other bytes.
         differs: bool,
+    },
+    /// A slice was judged as it came, and what holds is on the disk.
+    Judged {
+        /// By which list.
+        list: ListDigest,
+        /// How many grains hold, from the first that was asked for.
+        grains: u32,
+        /// Whether it is the list that the header named; else it is the lead, since the header named none.
+        is_own: bool,
+        /// Whether the next grain does not hold; else the stream ended there.
+        is_wrong: bool,
     },
     /// The stream ended inside a run, whose first entries did match and are on the disk.
     Part {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use crate::{CallId, ProviderId};
+use crate::{CallId, ProviderId, UnitId};
 
 /// Something the owner has to do or should know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,21 @@ pub enum Event {
     CheckFile {
         /// The file.
         item: u32,
+    },
+    /// Every grain of a file holds by its lead, see [`crate::Transfer::lead`]: finish it, without hashing it again, and report the verdict.
+    ProveFile {
+        /// The file.
+        item: u32,
+    },
+    /// A file is put together under another list, or under one at all: what is on the disk is judged anew.
+    Lead {
+        /// The file.
+        item: u32,
+    },
+    /// Judge a slice that is on the disk by the lead, grain by grain.
+    Judge {
+        /// The slice.
+        unit: UnitId,
     },
     /// Hang up; the end of the call is still to be reported.
     Cancel {
@@ -34,6 +49,8 @@ pub enum FileVerdict {
     Proven,
     /// It does not.
     Mismatch,
+    /// Not all of it holds by the lead after all: it is judged again.
+    Unlinked,
 }
 
 /// Why a provider is asked no more.
@@ -59,8 +76,13 @@ pub enum DropReason {
     WrongSlices,
     /// It sent several wrong entries, each right when it was asked to check it.
     OftenWrong,
-    /// It sent a wrong entry, and again after it was asked to check it.
+    /// It sent wrong bytes, and again after it was asked to check them: an entry that does not match, or a grain that does not
+    /// hold by its own list.
     WrongTwice,
+    /// It says to have the whole, and gave a list of midstates that the bytes of another one refuted.
+    LostDispute,
+    /// It says to have the whole, and named one list of midstates and then another one.
+    Renamed,
 }
 
 impl fmt::Display for DropReason {
@@ -77,6 +99,8 @@ impl fmt::Display for DropReason {
             Self::WrongSlices => "sent wrong slices of a file",
             Self::OftenWrong => "sent wrong bytes too often",
             Self::WrongTwice => "sent wrong bytes, and again when asked to check them",
+            Self::LostDispute => "gave midstates that the right bytes refute",
+            Self::Renamed => "gave two different lists of midstates",
         })
     }
 }
@@ -92,6 +116,8 @@ impl DropReason {
                 | Self::WrongSlices
                 | Self::OftenWrong
                 | Self::WrongTwice
+                | Self::LostDispute
+                | Self::Renamed
         )
     }
 }

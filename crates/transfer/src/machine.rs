@@ -1,7 +1,9 @@
 //! The machine that plans a transfer.
 
 mod assign;
+mod blame;
 mod hedge;
+mod lists;
 mod outcome;
 mod whole;
 
@@ -9,9 +11,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use zeroshare_proof::{FileProof, Party};
+
 use crate::missing::{Missing, Ties};
 use crate::provider::{Provider, ProviderStanding};
 use crate::sliced::{Pin, SlicedFile, Tracked, UnitState};
+use blame::Blame;
+use lists::Asks;
+
+pub use blame::{Probe, ProbeOutcome};
+pub use lists::Ask;
+
 use crate::{CallId, Event, Holding, ProviderId, Standing, Unit, UnitId, WrittenBefore};
 
 /// The numbers by which a transfer decides.
@@ -97,6 +107,10 @@ pub struct Transfer {
     unproven: usize,
     /// Files that are being hashed.
     checking: usize,
+    /// Slices that are being judged on the disk.
+    judging: usize,
+    asks: Asks,
+    blame: Blame,
     events: VecDeque<Event>,
 }
 
@@ -143,6 +157,9 @@ impl Transfer {
             random,
             unproven: units.len(),
             checking: 0,
+            judging: 0,
+            asks: Asks::default(),
+            blame: Blame::default(),
             events: VecDeque::new(),
             units,
         };
@@ -155,6 +172,11 @@ impl Transfer {
         let id = ProviderId(u32::try_from(self.providers.len()).unwrap_or(u32::MAX));
         self.providers.push(Provider::new(self.missing.bound()));
         self.take_holding(id, holding);
+        for file in self.files.values_mut() {
+            if let Some(proof) = &mut file.proof {
+                proof.add_party(Party(id.0));
+            }
+        }
         id
     }
 
@@ -198,6 +220,7 @@ impl Transfer {
             }
         }
         self.unpin_from(provider);
+        self.handle_completeness(provider, false);
         self.meet_company();
     }
 
@@ -249,9 +272,10 @@ impl Transfer {
 
     /// Says whether other bytes may lie where the unit goes, to be compared with what comes.
     pub fn is_reread(&self, id: UnitId) -> bool {
-        self.units
-            .get(id.index())
-            .is_some_and(|tracked| !tracked.holders.is_empty())
+        self.units.get(id.index()).is_some_and(|tracked| {
+            let is_judged = tracked.file().is_some_and(|item| self.lead(item).is_some());
+            !is_judged && !tracked.holders.is_empty()
+        })
     }
 
     /// Counts the units that are not proven yet.
@@ -277,7 +301,9 @@ impl Transfer {
         if self.unproven == 0 && self.calls.is_empty() {
             return Standing::Done;
         }
-        if self.checking > 0 || !self.calls.is_empty() || !self.events.is_empty() {
+        let is_thinking = self.checking > 0 || self.judging > 0 || !self.events.is_empty();
+        let is_asking = self.asks.is_running() || self.blame.is_probing();
+        if is_thinking || is_asking || !self.calls.is_empty() {
             return Standing::Working;
         }
         let rests = (0..self.providers.len()).filter_map(|index| self.rest_of(index, now));
@@ -291,7 +317,12 @@ impl Transfer {
     fn rest_of(&self, index: usize, now: Instant) -> Option<Instant> {
         let id = ProviderId(u32::try_from(index).ok()?);
         match self.providers[index].standing {
-            ProviderStanding::Resting { until } if until > now && self.could_help(id) => {
+            ProviderStanding::Resting { until }
+                if until > now
+                    && (self.could_help(id)
+                        || self.owes_probe(id)
+                        || self.asks.is_due(id) && self.unproven > 0) =>
+            {
                 Some(until)
             }
             ProviderStanding::Ready
@@ -312,6 +343,7 @@ impl Transfer {
                 written: 0,
                 pin: Pin::Anybody,
                 is_checking: false,
+                proof: None,
             });
             file.units.end = index + 1;
             file.written += usize::from(is_written);
@@ -326,11 +358,19 @@ impl Transfer {
         let Some(file) = self.files.get_mut(&item) else {
             return;
         };
-        if file.written == file.units.len() && !file.is_checking {
-            file.is_checking = true;
-            self.checking += 1;
-            self.events.push_back(Event::CheckFile { item });
+        let has_lead = file.lead().is_some();
+        let is_proven = file.proof.as_ref().is_some_and(FileProof::is_proven);
+        let is_there = file.written == file.units.len();
+        if file.is_checking || !is_there || (has_lead && !is_proven) {
+            return;
         }
+        file.is_checking = true;
+        self.checking += 1;
+        self.events.push_back(if has_lead {
+            Event::ProveFile { item }
+        } else {
+            Event::CheckFile { item }
+        });
     }
 }
 

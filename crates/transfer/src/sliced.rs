@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use zeroshare_content::GRAIN;
+use zeroshare_proof::{FileProof, KnownList};
+
 use crate::{Part, ProviderId, Unit};
 
 /// Who sent a slice; `None` is somebody before this transfer.
@@ -16,6 +19,8 @@ pub(crate) struct Tracked {
     pub(crate) holders: Vec<Source>,
     /// All who sent the other bytes that lay there before.
     pub(crate) before: Vec<Source>,
+    /// The bytes of the whole slice, of which the unit is what is missing.
+    slice_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub(crate) enum UnitState {
     Asked(crate::CallId),
     /// A slice that is on the disk, and proves nothing by itself.
     Written,
+    /// A slice that is on the disk, and being judged there.
+    Judging,
     Proven,
 }
 
@@ -35,6 +42,7 @@ impl Tracked {
             (UnitState::Missing, Vec::new())
         };
         Self {
+            slice_bytes: unit.len,
             unit,
             state,
             holders,
@@ -53,6 +61,56 @@ impl Tracked {
 
     pub(crate) fn is_held_by(&self, provider: ProviderId) -> bool {
         self.holders.contains(&Some(provider))
+    }
+
+    /// The grains of the whole slice, counted from the file's start; none for a run.
+    pub(crate) fn grains(&self) -> Range<u32> {
+        match self.unit.part {
+            Part::Slice { offset, .. } => grains(offset, self.slice_bytes),
+            Part::Items(_) => 0..0,
+        }
+    }
+
+    /// The grains that are asked for, of a slice.
+    pub(crate) fn asked_grains(&self) -> Range<u32> {
+        match self.unit.part {
+            Part::Slice { offset, .. } => grains(offset + self.unit.offset, self.unit.len),
+            Part::Items(_) => 0..0,
+        }
+    }
+
+    /// Where the slice ends in its file.
+    pub(crate) fn end(&self) -> u64 {
+        match self.unit.part {
+            Part::Slice { offset, .. } => offset + self.slice_bytes,
+            Part::Items(_) => 0,
+        }
+    }
+
+    /// Asks for all of the slice.
+    pub(crate) fn make_whole(&mut self) {
+        if let Part::Slice { .. } = self.unit.part {
+            self.unit.offset = 0;
+            self.unit.len = self.slice_bytes;
+            self.unit.whole = true;
+        }
+    }
+
+    /// Asks for these grains of the slice only.
+    pub(crate) fn fit(&mut self, run: Range<u32>) {
+        let Part::Slice { offset, .. } = self.unit.part else {
+            return;
+        };
+        let start = (u64::from(run.start) * GRAIN).saturating_sub(offset);
+        let end = (u64::from(run.end) * GRAIN)
+            .saturating_sub(offset)
+            .min(self.slice_bytes);
+        if start >= end {
+            return;
+        }
+        self.unit.offset = start;
+        self.unit.len = end - start;
+        self.unit.whole = self.unit.len == self.slice_bytes;
     }
 
     /// The file whose slice it is.
@@ -74,6 +132,20 @@ pub(crate) struct SlicedFile {
     pub(crate) pin: Pin,
     /// Somebody hashes it now.
     pub(crate) is_checking: bool,
+    /// What is known of its grains; `None` where it is proven as a whole only.
+    pub(crate) proof: Option<FileProof>,
+}
+
+impl SlicedFile {
+    /// The list that it is put together under.
+    pub(crate) fn lead(&self) -> Option<&KnownList> {
+        self.proof.as_ref()?.lead()
+    }
+}
+
+fn grains(offset: u64, len: u64) -> Range<u32> {
+    let index = |at: u64| u32::try_from(at).unwrap_or(u32::MAX);
+    index(offset / GRAIN)..index((offset + len).div_ceil(GRAIN))
 }
 
 /// From whom the slices of a file may come.

@@ -1,9 +1,11 @@
 //! A world to simulate transfers in.
 
 mod cold;
+mod liars;
 mod model;
 mod planning;
 mod swarm;
+mod world;
 
 use std::time::Instant;
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{OpenCall, Transfer, unit_id};
 use crate::sliced::UnitState;
-use crate::{Call, CallId, ProviderId, UnitId};
+use crate::{Call, CallId, ProviderId, Standing, UnitId};
 
 /// A call for less than this is not worth its round trip, however many could share the work.
 const SMALL_CALL_BYTES: u64 = 128 * 1024;
@@ -17,7 +17,11 @@ impl Transfer {
         let call = free
             .iter()
             .find_map(|provider| self.call_to(now, *provider));
-        call.or_else(|| self.hedge(now, &free))
+        let call = call.or_else(|| self.hedge(now, &free));
+        if call.is_none() && self.standing(now) == Standing::Starved && self.fall_back() {
+            return self.poll_call(now);
+        }
+        call
     }
 
     /// Says whether a provider holds anything that is missing and may come from it.
@@ -80,6 +84,9 @@ impl Transfer {
             self.providers[provider.index()].recheck = None;
         }
         units.first()?;
+        for unit in &units {
+            self.fit_to(*unit, provider);
+        }
         let call = self.open_call(now, provider, units, is_recheck);
         for unit in &call.units {
             self.missing.remove(*unit);

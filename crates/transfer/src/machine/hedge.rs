@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{OpenCall, Transfer};
 use crate::sliced::UnitState;
-use crate::{Call, CallId, Event, Part, ProviderId, UnitId};
+use crate::{Call, CallId, Event, ProviderId, UnitId};
 
 /// So many times are remembered, the latest ones.
 const TIMES: usize = 64;
@@ -68,7 +68,7 @@ impl Transfer {
             let unit = *units.find(|unit| self.may_be_hedged(*call, **unit))?;
             let helper = free
                 .iter()
-                .find(|id| **id != open.provider && self.may_come_from(unit, **id))?;
+                .find(|id| **id != open.provider && self.may_hedge(unit, **id))?;
             Some((*helper, unit))
         })?;
         let call = self.open_call(now, provider, vec![unit], false);
@@ -78,10 +78,7 @@ impl Transfer {
 
     fn may_be_hedged(&self, call: CallId, unit: UnitId) -> bool {
         let tracked = &self.units[unit.index()];
-        // A slice that is written twice at once is nobody's, and proves nothing by itself.
-        tracked.state == UnitState::Asked(call)
-            && !self.hedges.contains_key(&unit)
-            && matches!(tracked.unit.part, Part::Items(_))
+        tracked.state == UnitState::Asked(call) && !self.hedges.contains_key(&unit)
     }
 
     /// Takes in that one of two calls brought a unit: the other one is hung up on, unless it has more to bring.
@@ -91,9 +88,11 @@ impl Transfer {
         };
         let loser = match self.units[unit.index()].state {
             UnitState::Asked(first) if first != winner => first,
-            UnitState::Missing | UnitState::Asked(_) | UnitState::Written | UnitState::Proven => {
-                hedge
-            }
+            UnitState::Missing
+            | UnitState::Asked(_)
+            | UnitState::Written
+            | UnitState::Judging
+            | UnitState::Proven => hedge,
         };
         // From now on it is the winner's alone.
         self.units[unit.index()].state = UnitState::Asked(winner);

@@ -21,7 +21,12 @@ impl Transfer {
         if tracked.state != UnitState::Asked(call) && !is_hedge {
             return;
         }
-        if matches!(outcome, UnitOutcome::Proven | UnitOutcome::Written { .. }) {
+        let is_over = match outcome {
+            UnitOutcome::Proven | UnitOutcome::Written { .. } => true,
+            UnitOutcome::Judged { grains, .. } => grains as usize >= tracked.asked_grains().len(),
+            UnitOutcome::Part { .. } | UnitOutcome::Wrong { .. } => false,
+        };
+        if is_over {
             self.take_time(now, call, unit);
             self.end_race(call, unit);
         }
@@ -36,9 +41,15 @@ impl Transfer {
             }
             UnitOutcome::Written { differs } => {
                 tracked.write(provider, differs);
+                let (item, grains) = (tracked.file(), tracked.asked_grains());
                 self.providers[provider.index()].gave();
+                if let Some(item) = item {
+                    self.with_proof(item, |proof| proof.handle_unjudged(grains));
+                }
                 self.count_written(unit);
+                self.refresh_unit(unit);
             }
+            UnitOutcome::Judged { .. } => self.handle_judged(call, unit, outcome),
             UnitOutcome::Part {
                 proven_items,
                 proven_bytes,
@@ -74,6 +85,29 @@ impl Transfer {
                     state.recheck = None;
                 }
             }
+            CallEnd::Finished | CallEnd::Lost | CallEnd::Stalled | CallEnd::Busy { .. } => {
+                self.count_end(now, provider, end);
+            }
+            CallEnd::NotHeld { piece: Some(piece) } => {
+                state.claim.lacks(piece);
+                self.unpin_from(provider);
+                self.handle_completeness(provider, false);
+                self.lose(now, provider, DropReason::NotHolding);
+            }
+            CallEnd::NotHeld { piece: None } => {
+                self.drop_provider(provider, DropReason::NotHolding);
+            }
+            CallEnd::Corrupt => self.drop_provider(provider, DropReason::Corrupt),
+            CallEnd::Refused => self.drop_provider(provider, DropReason::Refused),
+            CallEnd::Violation => self.drop_provider(provider, DropReason::Violation),
+            CallEnd::Wrong | CallEnd::Cancelled => {}
+        }
+    }
+
+    /// Counts a call that brought nothing, and lets the provider rest, or drops it.
+    pub(super) fn count_end(&mut self, now: Instant, provider: ProviderId, end: CallEnd) {
+        let state = &mut self.providers[provider.index()];
+        match end {
             CallEnd::Finished | CallEnd::Lost => self.lose(now, provider, DropReason::Unreachable),
             CallEnd::Stalled => {
                 state.stalls += 1;
@@ -93,18 +127,12 @@ impl Transfer {
                     state.standing = ProviderStanding::Resting { until: now + rest };
                 }
             }
-            CallEnd::NotHeld { piece: Some(piece) } => {
-                state.claim.lacks(piece);
-                self.unpin_from(provider);
-                self.lose(now, provider, DropReason::NotHolding);
-            }
-            CallEnd::NotHeld { piece: None } => {
-                self.drop_provider(provider, DropReason::NotHolding);
-            }
-            CallEnd::Corrupt => self.drop_provider(provider, DropReason::Corrupt),
-            CallEnd::Refused => self.drop_provider(provider, DropReason::Refused),
-            CallEnd::Violation => self.drop_provider(provider, DropReason::Violation),
-            CallEnd::Wrong | CallEnd::Cancelled => {}
+            CallEnd::NotHeld { .. }
+            | CallEnd::Corrupt
+            | CallEnd::Refused
+            | CallEnd::Violation
+            | CallEnd::Wrong
+            | CallEnd::Cancelled => {}
         }
     }
 
@@ -119,7 +147,12 @@ impl Transfer {
         self.checking -= 1;
         match verdict {
             FileVerdict::Proven => self.prove_file(item),
+            FileVerdict::Mismatch if self.lead(item).is_some() => self.refresh_file(item),
             FileVerdict::Mismatch => self.doubt_file(item),
+            FileVerdict::Unlinked => {
+                self.with_proof(item, |proof| proof.handle_unjudged(0..proof.grains()));
+                self.refresh_file(item);
+            }
         }
     }
 
@@ -141,6 +174,7 @@ impl Transfer {
             self.distrust_slices_of(provider);
         }
         self.unpin_from(provider);
+        self.release(provider);
     }
 
     fn count_written(&mut self, unit: UnitId) {
@@ -168,12 +202,17 @@ impl Transfer {
                 tracked.before.clear();
                 self.missing.insert(*unit);
                 is_cut_short = true;
+                let item = tracked.file();
+                self.refresh_unit(*unit);
+                if let Some(item) = item {
+                    self.check_if_whole(item);
+                }
             }
         }
         is_cut_short
     }
 
-    fn lose(&mut self, now: Instant, provider: ProviderId, reason: DropReason) {
+    pub(super) fn lose(&mut self, now: Instant, provider: ProviderId, reason: DropReason) {
         let state = &mut self.providers[provider.index()];
         state.losses += 1;
         if state.losses >= self.settings.losses {
@@ -215,7 +254,7 @@ impl Transfer {
         self.cancel_calls_of(provider);
     }
 
-    fn cancel_calls_of(&mut self, provider: ProviderId) {
+    pub(super) fn cancel_calls_of(&mut self, provider: ProviderId) {
         for (id, open) in &mut self.calls {
             if open.provider == provider && !open.is_cancelled {
                 open.is_cancelled = true;
@@ -243,13 +282,18 @@ impl Transfer {
             return;
         };
         self.unpinned.remove(&item);
+        let has_lead = file.lead().is_some();
         let mut wrong = Vec::new();
         for index in file.units {
             let tracked = &mut self.units[index];
+            self.judging -= usize::from(tracked.state == UnitState::Judging);
             tracked.state = UnitState::Proven;
             self.unproven -= 1;
             tracked.holders = Vec::new();
-            wrong.append(&mut tracked.before);
+            // Where slices are judged, who sent others is nobody's fault.
+            if !has_lead {
+                wrong.append(&mut tracked.before);
+            }
         }
         for provider in wrong.into_iter().flatten() {
             self.drop_provider(provider, DropReason::WrongSlices);

@@ -1,16 +1,32 @@
 //! Files that are proven as a whole only: which provider one is read from alone after it did not match.
 
+use zeroshare_proof::Party;
+
 use super::{Transfer, unit_id};
 use crate::sliced::{Pin, UnitState};
 use crate::{ProviderId, UnitId};
 
 impl Transfer {
+    /// Whether a unit may be read from a provider now: it holds it, has nothing to explain, and what it sends can be of use.
     pub(super) fn may_come_from(&self, unit: UnitId, provider: ProviderId) -> bool {
+        !self.is_suspended(provider)
+            && self.can_give(unit, provider)
+            && !self.is_last_resort(provider, unit)
+    }
+
+    /// The same, however the provider did so far.
+    pub(super) fn can_give(&self, unit: UnitId, provider: ProviderId) -> bool {
         let tracked = &self.units[unit.index()];
-        let pin = tracked
-            .file()
-            .and_then(|item| self.files.get(&item))
-            .map(|file| file.pin);
+        let file = tracked.file().and_then(|item| self.files.get(&item));
+        if let Some(proof) = file.and_then(|file| file.proof.as_ref())
+            && proof.lead().is_some()
+        {
+            return self.providers[provider.index()]
+                .claim
+                .holds(tracked.unit.piece)
+                && proof.may_give_any(Party(provider.0), tracked.grains());
+        }
+        let pin = file.map(|file| file.pin);
         let is_allowed = match pin {
             None | Some(Pin::Anybody) => true,
             Some(Pin::OneOf) => false,
@@ -20,6 +36,20 @@ impl Transfer {
             && self.providers[provider.index()]
                 .claim
                 .holds(tracked.unit.piece)
+    }
+
+    /// Asks for what a provider may give of a slice.
+    pub(super) fn fit_to(&mut self, unit: UnitId, provider: ProviderId) {
+        let tracked = &mut self.units[unit.index()];
+        let file = tracked.file().and_then(|item| self.files.get(&item));
+        let Some(proof) = file.and_then(|file| file.proof.as_ref()) else {
+            return;
+        };
+        if proof.lead().is_some()
+            && let Some(run) = proof.first_given(Party(provider.0), tracked.grains())
+        {
+            tracked.fit(run);
+        }
     }
 
     pub(super) fn is_pinned(&self, item: u32) -> bool {

@@ -310,6 +310,9 @@ impl Simulation {
                     self.end(index, CallEnd::Cancelled);
                 }
             }
+            Event::ProveFile { .. } | Event::Lead { .. } | Event::Judge { .. } => {
+                panic!("nobody has lists here")
+            }
             Event::Dropped { provider, reason } => self.named.push((provider, reason)),
         }
     }

@@ -198,6 +198,8 @@ impl Driver {
         while let Some(event) = self.machine.poll_event() {
             match event {
                 Event::CheckFile { item } => self.check_file(item),
+                // Nobody is asked for lists yet.
+                Event::ProveFile { .. } | Event::Lead { .. } | Event::Judge { .. } => {}
                 Event::Cancel { call } => {
                     if let Some(call) = self.calls.get(&call) {
                         call.cancel.cancel();

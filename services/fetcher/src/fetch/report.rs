@@ -37,8 +37,9 @@ pub(crate) fn fault_of(reason: DropReason, hash: HashKind) -> Option<ProviderFau
         DropReason::Corrupt
         | DropReason::WrongSlices
         | DropReason::OftenWrong
+        | DropReason::Renamed
         | DropReason::Violation => Some(ProviderFault::Corrupt),
-        DropReason::WrongTwice => match hash {
+        DropReason::WrongTwice | DropReason::LostDispute => match hash {
             HashKind::Sha256 => Some(ProviderFault::Convicted),
             HashKind::Sha1 => Some(ProviderFault::Corrupt),
         },

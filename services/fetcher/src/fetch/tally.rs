@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use zeroshare_content::{ItemKind, Layout};
+use zeroshare_content::{GRAIN, ItemKind, Layout};
 use zeroshare_staging::Staged;
 use zeroshare_transfer::{Part, Unit, UnitOutcome};
 
@@ -71,6 +71,10 @@ impl Tally {
                 items.start..items.start.saturating_add(proven_items),
             ),
             (UnitOutcome::Written { .. }, _) if !is_reread => (unit.len, 0..0),
+            (UnitOutcome::Judged { grains, .. }, _) => {
+                let bytes = u64::from(grains).saturating_mul(GRAIN).min(unit.len);
+                (bytes, 0..0)
+            }
             (
                 UnitOutcome::Proven
                 | UnitOutcome::Written { .. }

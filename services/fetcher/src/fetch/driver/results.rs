@@ -59,7 +59,9 @@ impl Driver {
                 self.rounds = 0;
                 self.starving.handle_progress();
             }
-            UnitOutcome::Written { .. } | UnitOutcome::Part { .. } => self.rounds = 0,
+            UnitOutcome::Written { .. } | UnitOutcome::Judged { .. } | UnitOutcome::Part { .. } => {
+                self.rounds = 0;
+            }
             UnitOutcome::Wrong { .. } => {}
         }
         self.machine
