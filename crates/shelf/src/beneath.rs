@@ -139,7 +139,8 @@ impl Beneath {
         Ok(names)
     }
 
-    fn status(&self, name: &Path) -> io::Result<Stat> {
+    /// Looks at a name directly in the directory itself, not at what it points to.
+    pub(crate) fn status(&self, name: &Path) -> io::Result<Stat> {
         Ok(rustix::fs::statat(
             &self.dir,
             name,

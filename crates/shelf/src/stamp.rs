@@ -3,6 +3,7 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 
+use rustix::fs::Stat;
 use zeroshare_content::manifest_mtime;
 
 /// What changes when somebody changes a file, short of decaying disks.
@@ -40,6 +41,23 @@ impl Stamp {
             size: metadata.size(),
             mtime: Moment::new(metadata.mtime(), metadata.mtime_nsec()),
             ctime: Moment::new(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+impl Stamp {
+    /// Takes the stamp of a name in a directory.
+    pub(crate) fn of_stat(stat: &Stat) -> Self {
+        let moment = |seconds, nanoseconds: u64| Moment {
+            seconds,
+            nanoseconds: u32::try_from(nanoseconds).unwrap_or(0),
+        };
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            mtime: moment(stat.st_mtime, stat.st_mtime_nsec),
+            ctime: moment(stat.st_ctime, stat.st_ctime_nsec),
         }
     }
 }

@@ -36,6 +36,7 @@ mod stamp;
 mod survey;
 mod sweep;
 mod sync;
+mod threads;
 
 pub use commit::{Committed, CommittedFile};
 pub use error::{CommitError, PutError, StageError};

@@ -10,6 +10,7 @@ use crate::commit::CommittedFile;
 use crate::place::PlaceKind;
 use crate::plan::{Directory, Plan};
 use crate::stamp::{FileStamp, size};
+use crate::threads::on_threads;
 use crate::{CommitError, Staged};
 
 /// Where a store keeps a tree's manifest.
@@ -50,40 +51,52 @@ impl Modes {
 }
 
 impl Staged {
-    /// Sees that everything is there as it should be and nothing else, and gives directories their modes, the innermost first.
+    /// Sees that everything is there as it should be and nothing else, and gives directories their modes.
     pub(crate) fn list(&self, modes: Modes) -> Result<Vec<CommittedFile>, CommitError> {
-        let mut files = Vec::new();
-        for (number, directory) in self.plan.directories().rev() {
-            let path = self.plan.directory_path(number);
-            let io = |error| CommitError::io(self.path_below(path), error);
-            let opened = beneath::open_directory(&self.dir, path).map_err(io)?;
-            let found = beneath::names(&opened).map_err(io)?;
-            let with_manifest = number == 0 && self.place.kind == PlaceKind::Store;
-            let expected = expected_names(&self.plan, (number, directory), with_manifest);
-            if let Some((name, how)) = first_difference(&expected, &found) {
-                let path = [path, b"/", name].concat();
-                let path = path.strip_prefix(b"/").unwrap_or(&path);
-                return Err(self.differs(path, how));
-            }
-            for (line_number, line) in self.plan.leaves(directory) {
-                let stamp = self.list_leaf(&opened, line, modes)?;
-                files.extend(stamp.map(|stamp| {
-                    CommittedFile {
-                        line: line_number,
-                        stamp,
-                        midstates: self
-                            .plan
-                            .item_of_line(line_number)
-                            .and_then(|item| self.midstates_of(item)),
-                    }
-                }));
-            }
-            if with_manifest {
-                self.list_manifest(&opened)?;
-            }
-            beneath::set_mode(&opened, modes.directory).map_err(io)?;
-        }
+        let count = self.plan.directory_count();
+        // The innermost first: whoever may not go through a directory any more has been below it already.
+        let directory = |at: usize| u32::try_from(count - 1 - at).unwrap_or(0);
+        let listed = on_threads(count, self.plan.manifest.lines().len(), |at| {
+            self.list_directory(directory(at), modes)
+        })?;
+        let mut files = listed.concat();
         files.sort_unstable_by_key(|file| file.line);
+        Ok(files)
+    }
+
+    fn list_directory(&self, number: u32, modes: Modes) -> Result<Vec<CommittedFile>, CommitError> {
+        let path = self.plan.directory_path(number);
+        let Some(directory) = self.plan.directory(number) else {
+            return Ok(Vec::new());
+        };
+        let io = |error| CommitError::io(self.path_below(path), error);
+        let opened = beneath::open_directory(&self.dir, path).map_err(io)?;
+        let found = beneath::names(&opened).map_err(io)?;
+        let with_manifest = number == 0 && self.place.kind == PlaceKind::Store;
+        let expected = expected_names(&self.plan, (number, directory), with_manifest);
+        if let Some((name, how)) = first_difference(&expected, &found) {
+            let path = [path, b"/", name].concat();
+            let path = path.strip_prefix(b"/").unwrap_or(&path);
+            return Err(self.differs(path, how));
+        }
+        let mut files = Vec::with_capacity(directory.leaves.len());
+        for (line_number, line) in self.plan.leaves(directory) {
+            let stamp = self.list_leaf(&opened, line, modes)?;
+            files.extend(stamp.map(|stamp| {
+                CommittedFile {
+                    line: line_number,
+                    stamp,
+                    midstates: self
+                        .plan
+                        .item_of_line(line_number)
+                        .and_then(|item| self.midstates_of(item)),
+                }
+            }));
+        }
+        if with_manifest {
+            self.list_manifest(&opened)?;
+        }
+        beneath::set_mode(&opened, modes.directory).map_err(io)?;
         Ok(files)
     }
 

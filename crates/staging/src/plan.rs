@@ -94,6 +94,10 @@ impl Plan {
         (0..count).zip(&self.directories)
     }
 
+    pub(crate) fn directory(&self, directory: u32) -> Option<&Directory> {
+        self.directories.get(directory as usize)
+    }
+
     pub(crate) fn directory_count(&self) -> usize {
         self.directories.len()
     }

@@ -2,9 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -14,15 +11,12 @@ use crate::beneath::{self, Access};
 use crate::extents::Extents;
 use crate::hashing::hash_file;
 use crate::listing::MANIFEST_NAME;
-use crate::lock::locked;
 use crate::place::PlaceKind;
 use crate::put::{Bytes, finish_file, proven_mode};
 use crate::space::{self, Need};
 use crate::survey::Survey;
+use crate::threads::on_threads;
 use crate::{PutError, StageError, Staged, Step};
-
-/// How many threads hash what was left, at most.
-const MAX_HASHERS: usize = 8;
 
 impl Staged {
     /// Brings the staging directory to where items can be put into it.
@@ -113,32 +107,11 @@ impl Staged {
         let files: Vec<&[(u64, u32)]> = doubtful
             .chunk_by(|a, b| a.0 == b.0 && entry(a.1) == entry(b.1))
             .collect();
-        let next = AtomicUsize::new(0);
-        let outcome: Mutex<Result<Vec<u32>, PutError>> = Mutex::new(Ok(Vec::new()));
-        let hash_some = || {
-            while let Some(links) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let lines = links.iter().map(|(_, line)| *line);
-                let proven = self.hash_links(lines);
-                let mut outcome = locked(&outcome);
-                match (outcome.as_mut(), proven) {
-                    (Ok(all), Ok(proven)) => all.extend(proven),
-                    (Ok(_), Err(error)) => *outcome = Err(error),
-                    (Err(_), _) => return,
-                }
-            }
-        };
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        let threads = threads.min(MAX_HASHERS).min(files.len());
-        thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(hash_some);
-            }
-            hash_some();
-        });
-        let proven = outcome
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)?;
-        for number in proven {
+        let proven = on_threads(files.len(), usize::MAX, |at| {
+            let links = files.get(at).copied().unwrap_or_default();
+            self.hash_links(links.iter().map(|(_, line)| *line))
+        })?;
+        for number in proven.into_iter().flatten() {
             if let Some(complete) = survey.complete.get_mut(number as usize) {
                 *complete = true;
             }

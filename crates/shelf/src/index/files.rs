@@ -87,22 +87,40 @@ impl Index {
         })
     }
 
-    /// Finds files of the given contents in verified trees.
-    pub(crate) fn find_blob(&self, blob: &BlobId) -> Result<Vec<BlobPlace>, IndexError> {
+    /// Finds files of the given contents in verified trees: for each blob its places.
+    ///
+    /// All are looked up in one transaction, since taking locks for each costs more than finding it.
+    pub(crate) fn find_blobs(&self, blobs: &[BlobId]) -> Result<Vec<Vec<BlobPlace>>, IndexError> {
         self.with(|connection| {
-            let mut query = connection.prepare_cached(
+            let transaction = connection.transaction()?;
+            let is_empty = !transaction
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM files)")?
+                .query_row([], |row| row.get::<_, bool>(0))?;
+            if is_empty {
+                return Ok(vec![Vec::new(); blobs.len()]);
+            }
+            // The prefix is bound by itself: where a parameter may be a constant of an index, SQLite prepares anew for each value.
+            let mut query = transaction.prepare_cached(
                 "SELECT files.line, files.digest, files.size, files.device, files.inode, files.mtime,
                     files.mtime_nanos, files.ctime, files.ctime_nanos, files.tree
                  FROM files JOIN trees ON trees.tree = files.tree
-                 WHERE substr(files.digest, 1, 8) = substr(?1, 1, 8) AND files.digest = ?1
+                 WHERE substr(files.digest, 1, 8) = ?1 AND files.digest = ?2
                     AND trees.state = 1 AND trees.gone_seconds IS NULL
-                 ORDER BY files.tree DESC LIMIT ?2",
+                 ORDER BY files.tree DESC LIMIT ?3",
             )?;
-            let rows = query.query_map(params![blob.digest(), MAX_PLACES], |row| {
-                let tree = TreeKey(row.get(9)?);
-                Ok(read_file(row)?.map(|file| BlobPlace { tree, line: file.line, stamp: file.stamp }))
-            })?;
-            rows.filter_map(Result::transpose).collect()
+            let mut found = Vec::with_capacity(blobs.len());
+            for blob in blobs {
+                let digest = blob.digest();
+                let prefix = digest.get(..8).unwrap_or(digest);
+                let rows = query.query_map(params![prefix, digest, MAX_PLACES], |row| {
+                    let tree = TreeKey(row.get(9)?);
+                    Ok(read_file(row)?.map(|file| BlobPlace { tree, line: file.line, stamp: file.stamp }))
+                })?;
+                found.push(rows.filter_map(Result::transpose).collect::<rusqlite::Result<_>>()?);
+            }
+            drop(query);
+            transaction.finish()?;
+            Ok(found)
         })
     }
 }

@@ -30,7 +30,7 @@ fn what_is_put_in_comes_out() {
     assert_eq!(index.midstates(key, 4).unwrap().unwrap(), list.as_bytes());
     assert_eq!(index.midstate_count(key).unwrap(), 2);
     assert_eq!(index.list_digest(key, 4).unwrap(), Some(list.list_digest()));
-    assert_eq!(index.find_blob(&files[1].blob).unwrap()[0].line, 4);
+    assert_eq!(index.find_blobs(&[files[1].blob]).unwrap()[0][0].line, 4);
 
     let state = TreeState::Quarantined {
         faults: vec!["a".into(), "b c".into()],
@@ -45,7 +45,7 @@ fn what_is_put_in_comes_out() {
             .state,
         state
     );
-    assert_eq!(index.find_blob(&files[1].blob).unwrap(), []);
+    assert_eq!(index.find_blobs(&[files[1].blob]).unwrap(), [[]]);
 }
 
 #[test]

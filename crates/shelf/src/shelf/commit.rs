@@ -1,12 +1,13 @@
 //! Taking over what was proven while it was written.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::ffi::OsStr;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rustix::fs::{FileType, Stat};
 use zeroshare_content::{
     BlobId, ContentId, Entry, Layout, LayoutError, Line, Manifest, ManifestError, TreeId,
 };
@@ -188,21 +189,26 @@ fn check_entries<'a>(
     let mut described: BTreeMap<u32, CommittedFile> =
         files.into_iter().map(|file| (file.line, file)).collect();
     let mut records = Vec::with_capacity(described.len());
+    let mut inner = Inner {
+        root: dir,
+        at: None,
+    };
     for (line, number) in manifest.lines().iter().zip(0_u32..) {
+        let name = Path::new(OsStr::from_bytes(line.path.name()));
         match line.entry {
-            Entry::Directory => {
-                dir.directory(line.path.as_path()).map_err(|_| line)?;
-            }
+            Entry::Directory => inner.go_to(line.path.as_path()).map_err(|_| line)?,
             Entry::Symlink { blob, .. } => {
-                let target = dir.link_target(line.path.as_path()).map_err(|_| line)?;
+                let here = inner.parent_of(line).map_err(|_| line)?;
+                let target = here.link_target(name).map_err(|_| line)?;
                 if BlobId::of(blob.kind(), &target) != blob {
                     return Err(line);
                 }
             }
             Entry::File { blob, .. } => {
                 let file = described.remove(&number).ok_or(line)?;
-                let opened = dir.file(line.path.as_path()).map_err(|_| line)?;
-                check_file(&opened, &line.entry, &file.stamp).ok_or(line)?;
+                let here = inner.parent_of(line).map_err(|_| line)?;
+                let stat = here.status(name).map_err(|_| line)?;
+                check_file(&stat, &line.entry, &file.stamp).ok_or(line)?;
                 let midstates = read_midstates(&file).map_err(|()| line)?;
                 records.push(FileRecord {
                     line: number,
@@ -227,7 +233,32 @@ fn check_entries<'a>(
     }
 }
 
-fn check_file(file: &File, entry: &Entry, described: &Stamp) -> Option<()> {
+/// The directory whose files are looked at: they follow it in the manifest, so that each is walked to once, and its files
+/// need not be opened.
+struct Inner<'a> {
+    root: &'a Beneath,
+    at: Option<(&'a Path, Beneath)>,
+}
+
+impl<'a> Inner<'a> {
+    fn go_to(&mut self, path: &'a Path) -> io::Result<()> {
+        self.at = Some((path, self.root.directory(path)?));
+        Ok(())
+    }
+
+    fn parent_of(&mut self, line: &'a Line) -> io::Result<&Beneath> {
+        let parent = line.path.as_path().parent().unwrap_or(Path::new(""));
+        if parent.as_os_str().is_empty() {
+            return Ok(self.root);
+        }
+        if self.at.as_ref().is_none_or(|(path, _)| *path != parent) {
+            self.go_to(parent)?;
+        }
+        Ok(self.at.as_ref().map_or(self.root, |(_, dir)| dir))
+    }
+}
+
+fn check_file(stat: &Stat, entry: &Entry, described: &Stamp) -> Option<()> {
     let Entry::File {
         executable,
         mtime,
@@ -237,10 +268,10 @@ fn check_file(file: &File, entry: &Entry, described: &Stamp) -> Option<()> {
     else {
         return None;
     };
-    let metadata = file.metadata().ok()?;
-    let stamp = Stamp::of(&metadata);
-    let is_executable = metadata.permissions().mode() & 0o111 != 0;
-    let is_right = stamp == *described
+    let stamp = Stamp::of_stat(stat);
+    let is_executable = stat.st_mode & 0o111 != 0;
+    let is_right = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && stamp == *described
         && stamp.size == *size
         && stamp.mtime.truncated() == *mtime
         && is_executable == *executable;

@@ -36,6 +36,9 @@ struct FoundTree {
 /// So many trees are open while files are looked for; each costs its manifest.
 const MAX_TREES: usize = 32;
 
+/// So many blobs are looked up while nobody else can use the index.
+const BLOBS_AT_ONCE: usize = 1000;
+
 /// What is known of the midstates of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MidstateList {
@@ -58,11 +61,14 @@ impl Shelf {
     ) -> Result<Vec<FoundFile>, IndexError> {
         let mut trees: BTreeMap<TreeKey, Option<FoundTree>> = BTreeMap::new();
         let mut found = Vec::new();
-        for blob in blobs {
+        let places = blobs
+            .chunks(BLOBS_AT_ONCE)
+            .map(|some| self.index.find_blobs(some));
+        let places = places.collect::<Result<Vec<_>, _>>()?;
+        for (blob, mut places) in blobs.iter().zip(places.into_iter().flatten()) {
             if trees.len() > MAX_TREES {
                 trees.clear();
             }
-            let mut places = self.index.find_blob(blob)?;
             // A new version shares most files with one older version: look there before others are opened.
             places.sort_by_key(|place| !trees.contains_key(&place.tree));
             // By store, in the order of lookup.

@@ -7,13 +7,18 @@ use zeroshare_content::MAX_ENTRIES;
 use zeroshare_proof::grain_count;
 use zeroshare_shelf::{Committed, CommittedFile, Moment, Stamp};
 use zeroshare_wire::convert::{content_id, stamp};
-use zeroshare_wire::pb::store::v1::CommitContentRequest;
+use zeroshare_wire::pb::store::v1::{CommitContentRequest, FileStamp};
 
 use super::refused;
 use crate::peers::malformed;
 
 /// Bytes of one midstate.
 const MIDSTATE_BYTES: usize = 32;
+
+/// Files in one message, as the contract says.
+const MAX_FILES_AT_ONCE: usize = 1000;
+
+const NANOSECONDS: u32 = 1_000_000_000;
 
 /// Midstates of one tree that are taken: those of 1 TiB.
 const MAX_MIDSTATE_BYTES: usize = 256 * 1024 * 1024;
@@ -56,8 +61,58 @@ impl Reading {
         })
     }
 
-    /// Takes in one file, or more midstates of the one before: a long list comes in several messages.
     fn take_in(&mut self, message: &CommitContentRequest) -> Result<(), Status> {
+        if message.files.is_empty() {
+            self.take_file(message)
+        } else {
+            self.take_files(&message.files)
+        }
+    }
+
+    /// Takes in files whose midstates are not said.
+    fn take_files(&mut self, files: &[FileStamp]) -> Result<(), Status> {
+        if files.len() > MAX_FILES_AT_ONCE {
+            return Err(refused("files", "more than one message may have"));
+        }
+        if self.committed.files.len() + files.len() > MAX_ENTRIES {
+            return Err(refused("files", "more files than a tree may have"));
+        }
+        for file in files {
+            let moment = |field, seconds, nanoseconds: u32| {
+                if nanoseconds >= NANOSECONDS {
+                    return Err(refused(field, "not less than a second"));
+                }
+                Ok(Moment {
+                    seconds,
+                    nanoseconds,
+                })
+            };
+            let stamp = Stamp {
+                device: file.device,
+                inode: file.inode,
+                size: file.size_bytes,
+                mtime: moment(
+                    "modify_nanoseconds",
+                    file.modify_seconds,
+                    file.modify_nanoseconds,
+                )?,
+                ctime: moment(
+                    "change_nanoseconds",
+                    file.change_seconds,
+                    file.change_nanoseconds,
+                )?,
+            };
+            self.committed.files.push(CommittedFile {
+                line: file.file,
+                stamp,
+                midstates: Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes in one file, or more midstates of the one before: a long list comes in several messages.
+    fn take_file(&mut self, message: &CommitContentRequest) -> Result<(), Status> {
         let midstates = message.midstates.as_ref();
         if midstates.is_some_and(|given| given.file != message.file) {
             return Err(refused("midstates", "of another file"));

@@ -14,7 +14,7 @@ use zeroshare_testkit::{Offered, Scratch, TestTree, eventually, flip_byte};
 use zeroshare_wire::convert::to_stamp;
 use zeroshare_wire::pb::store::v1::watch_content_response::Event;
 use zeroshare_wire::pb::store::v1::{
-    CommitContentRequest, DescribeStoreRequest, FileMidstates, FindFilesRequest,
+    CommitContentRequest, DescribeStoreRequest, FileMidstates, FileStamp, FindFilesRequest,
     ListContentRequest, VerifyContentRequest, VerifyContentResponse, WatchContentRequest,
 };
 
@@ -300,6 +300,53 @@ async fn a_tree_that_is_not_as_described_is_refused() {
         malformed
     );
     commit(&running, good).await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn files_of_a_committed_tree_may_come_many_in_one_message() {
+    let running = Running::start();
+    let tree = TestTree::with_slices(6);
+    let (id, path) = running.put(&tree, "shared", Algorithm::Sha256New).await;
+    let single = describe(&tree, &id, &path);
+    let stamp = |message: &CommitContentRequest| {
+        let (modify, change) = (message.modify_time.unwrap(), message.change_time.unwrap());
+        FileStamp {
+            file: message.file,
+            device: message.device,
+            inode: message.inode,
+            size_bytes: message.size_bytes,
+            modify_seconds: modify.seconds,
+            modify_nanoseconds: u32::try_from(modify.nanos).unwrap(),
+            change_seconds: change.seconds,
+            change_nanoseconds: u32::try_from(change.nanos).unwrap(),
+        }
+    };
+    let many = CommitContentRequest {
+        files: single[1..].iter().map(stamp).collect(),
+        ..CommitContentRequest::default()
+    };
+    let refused = async |change: &dyn Fn(&mut CommitContentRequest)| {
+        let mut many = many.clone();
+        change(&mut many);
+        reason(commit(&running, vec![single[0].clone(), many]).await)
+    };
+    let mismatch = ErrorReason::StampMismatch;
+    let malformed = ErrorReason::MalformedRequest;
+    assert_eq!(refused(&|many| many.files[0].inode += 1).await, mismatch);
+    assert_eq!(refused(&|many| many.files.truncate(1)).await, mismatch);
+    assert_eq!(
+        refused(&|many| many.files[0].change_nanoseconds = 1_000_000_000).await,
+        malformed
+    );
+    assert_eq!(
+        refused(&|many| many.files = vec![many.files[0]; 1001]).await,
+        malformed
+    );
+    commit(&running, vec![single[0].clone(), many])
+        .await
+        .unwrap();
+    assert!(running.held(&id).await.unwrap().offered);
     running.stop().await;
 }
 
