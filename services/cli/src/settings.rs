@@ -128,7 +128,9 @@ fn resolve(
     let store = StoreConfig::resolve(flags.store, file.table("store")?, &common)?;
     // Who may read may also ask.
     discovery.allowed.extend(store.allow.iter().copied());
-    let fetcher = FetcherConfig::resolve(flags.fetcher, file.table("fetcher")?, &common)?;
+    let mut fetcher = FetcherConfig::resolve(flags.fetcher, file.table("fetcher")?, &common)?;
+    // Services of our own end with the command.
+    fetcher.tells_store_first = runtime_dir.is_some();
     Ok(Resolved {
         common,
         discovery,

@@ -14,7 +14,7 @@ use zeroshare_staging::{CommitError, Durability, StageOptions, Staged};
 use zeroshare_wire::pb::fetcher::v1::AddContentRequest;
 use zeroshare_wire::{FieldError, FieldFault};
 
-use crate::fetch::{FetchFailure, blocking, hand_over, store_for};
+use crate::fetch::{FetchFailure, blocking, store_for, tell_store};
 use crate::local::{Trust, find_verified};
 use crate::request::{Caller, optional_path};
 use crate::service::may_write;
@@ -218,7 +218,7 @@ impl Adding {
             .map_err(commit_error)?;
         let path = committed.path.clone();
         info!(%id, path = %path.display(), "tree added");
-        hand_over(&self.shared, id.into(), committed).await;
+        tell_store(&self.shared, id.into(), committed).await;
         Ok((id, path))
     }
 }

@@ -4,6 +4,8 @@
 
 mod blob;
 mod call;
+mod chunks;
+mod decoding;
 mod driver;
 mod early;
 mod failure;
@@ -12,6 +14,7 @@ mod links;
 mod locate;
 mod offer;
 mod opening;
+mod parts;
 mod providers;
 mod reader;
 mod report;
@@ -34,7 +37,7 @@ use zeroshare_staging::{Durability, Staged};
 
 use driver::{Beginning, Driver};
 pub(crate) use failure::FetchFailure;
-pub(crate) use hand_over::hand_over;
+pub(crate) use hand_over::tell_store;
 pub(crate) use links::read_links;
 pub(crate) use locate::Search;
 use offer::Offer;
@@ -273,7 +276,7 @@ impl Run {
             "content committed"
         );
         if self.is_offered() {
-            hand_over(&self.shared, id, committed)
+            tell_store(&self.shared, id, committed)
                 .instrument(span)
                 .await;
         }

@@ -12,6 +12,7 @@
 mod add;
 mod arguments;
 mod fetch;
+mod handing;
 mod local;
 mod manifests;
 mod peers;

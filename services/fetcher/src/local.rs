@@ -118,6 +118,7 @@ async fn verifies(shared: &Arc<Shared>, id: TreeId, path: PathBuf) -> bool {
 
 /// Asks the store's index, which has the tree only after it was hashed in full.
 async fn is_indexed(shared: &Shared, id: TreeId, path: &Path) -> bool {
+    shared.handing.settled(id.into()).await;
     let limit = shared.config.patience.local_call;
     match deadline::within(limit, look_up(shared, id)).await {
         Ok(Some(held)) => held.verify_time.is_some() && Path::new(&held.path) == path,

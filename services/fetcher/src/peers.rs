@@ -89,6 +89,11 @@ impl Peer {
         Err((candidate, last))
     }
 
+    /// The connection.
+    pub(crate) fn channel(&self) -> TracedChannel {
+        self.channel.clone()
+    }
+
     pub(crate) fn store(&self) -> StoreServiceClient<TracedChannel> {
         clients::store(self.channel.clone())
     }

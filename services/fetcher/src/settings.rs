@@ -78,6 +78,9 @@ pub struct FetcherConfig {
     pub locate_timeout: Duration,
     /// Whether trees are committed without waiting for the disk.
     pub no_sync: bool,
+    /// Whether a fetch ends only when the store knows what was committed, because the process may end with it. Else it ends
+    /// with the commit, and the store is told right after.
+    pub tells_store_first: bool,
     /// The most bytes that one tree may take on disk.
     pub quota: Option<u64>,
     /// Fetches that move bytes at once.
@@ -173,6 +176,7 @@ impl FetcherConfig {
             store: LocalEndpoint::Unix(places.socket("store")),
             locate_timeout,
             no_sync: choose(flags.no_sync, file.no_sync, false),
+            tells_store_first: false,
             quota: flags.quota.or(file.quota).map(|Amount(bytes)| bytes),
             concurrent_fetches: CONCURRENT_FETCHES,
             patience: Deadlines::default(),

@@ -10,6 +10,7 @@ use zeroshare_api::rpc::store::v1::local_store_service_client::LocalStoreService
 use zeroshare_chassis::Lifetime;
 
 use crate::fetch::Convictions;
+use crate::handing::Handing;
 use crate::registry::Registry;
 use crate::settings::FetcherConfig;
 
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) calls: Arc<Semaphore>,
     /// Who was convicted lately.
     pub(crate) convictions: Convictions,
+    /// Trees of which the store is being told.
+    pub(crate) handing: Handing,
     /// Threads that hash and write.
     pub(crate) writers: Arc<Semaphore>,
 }
@@ -52,6 +55,7 @@ impl Shared {
             manifests: Semaphore::new(LARGE_MANIFESTS),
             calls: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
             convictions: Convictions::default(),
+            handing: Handing::default(),
             // One more than cores, so that one may wait for the disk.
             writers: Arc::new(Semaphore::new(cores + 1)),
             config,

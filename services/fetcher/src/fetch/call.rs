@@ -3,34 +3,54 @@
 use std::time::Instant;
 
 use tokio::time::timeout_at;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 use zeroshare_api::errors::{self, ErrorReason};
 use zeroshare_transfer::{CallEnd, Pace};
-use zeroshare_wire::pb::store::v1::ReadPiecesResponse;
-use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
+use zeroshare_wire::pb::store::v1::ReadPiecesRequest;
 
-/// Waits for the next part of an answer, within what the pace allows; `None` is its end.
+use super::parts::{Part, PartStream};
+use crate::peers::Peer;
+
+/// Waits for the next part of an answer, within what the pace allows; `None` is its end. May be dropped midway.
 ///
-/// A message without a part counts as nothing, and is not waited for twice as long. Also says how many bytes came.
+/// A message without a part counts as nothing, and is not waited for twice as long.
 pub(crate) async fn next_part(
-    stream: &mut Streaming<ReadPiecesResponse>,
+    stream: &mut PartStream,
     pace: &mut Pace,
-) -> Result<(Option<Part>, u64), CallEnd> {
-    loop {
-        let message = match timeout_at(pace.deadline().into(), stream.message()).await {
-            Ok(Ok(Some(message))) => message,
-            Ok(Ok(None)) => return Ok((None, 0)),
-            Ok(Err(status)) => return Err(end_of_status(&status)),
-            Err(_) => return Err(CallEnd::Stalled),
-        };
-        let Some(part) = message.part else { continue };
-        let bytes = match &part {
-            Part::Data(data) | Part::ManifestData(data) => data.len() as u64,
-            Part::Head(_) | Part::Header(_) => 0,
-        };
-        pace.handle_bytes(Instant::now(), bytes);
-        return Ok((Some(part), bytes));
+) -> Result<Option<Part>, CallEnd> {
+    let part = match timeout_at(pace.deadline().into(), stream.next()).await {
+        Ok(Ok(Some(part))) => part,
+        Ok(Ok(None)) => return Ok(None),
+        Ok(Err(status)) => return Err(end_of_status(&status)),
+        Err(_) => return Err(CallEnd::Stalled),
+    };
+    if let Part::Data(data) | Part::ManifestData(data) = &part {
+        pace.handle_bytes(Instant::now(), data.len() as u64);
     }
+    Ok(Some(part))
+}
+
+/// Asks, and waits until the answer begins, within what the pace allows; an error of nothing is that. May be dropped midway.
+pub(crate) async fn open_parts(
+    peer: &Peer,
+    request: &ReadPiecesRequest,
+    pace: &Pace,
+) -> Result<PartStream, Option<Status>> {
+    let asking = PartStream::open(peer.channel(), request);
+    match timeout_at(pace.deadline().into(), asking).await {
+        Ok(answer) => answer.map_err(Some),
+        Err(_) => Err(None),
+    }
+}
+
+/// As [`open_parts`], where only what it means for the provider counts. May be dropped midway.
+pub(crate) async fn ask(
+    peer: &Peer,
+    request: &ReadPiecesRequest,
+    pace: &Pace,
+) -> Result<PartStream, CallEnd> {
+    let opened = open_parts(peer, request, pace).await;
+    opened.map_err(|status| status.map_or(CallEnd::Stalled, |status| end_of_status(&status)))
 }
 
 /// What a failed call means for the provider.

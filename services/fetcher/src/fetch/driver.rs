@@ -33,7 +33,7 @@ use crate::shared::Shared;
 use starving::Starving;
 
 /// Reports that wait for the driver; readers wait when there are more.
-const REPORTS: usize = 256;
+const REPORTS: usize = 1024;
 
 /// Addresses that one fetch ever tries: whoever invents peers is not followed for ever.
 const MAX_ADDRESSES: usize = 1024;

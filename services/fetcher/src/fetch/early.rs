@@ -45,7 +45,7 @@ fn put(staged: &Staged, early: &[EarlyPiece]) -> Result<(u32, bool), FetchFailur
     let mut sliced: Option<u32> = None;
     for EarlyPiece { piece, bytes } in early {
         if let Some(items) = run_of(layout, *piece) {
-            let written = put_items(staged, items, bytes);
+            let written = put_items(staged, items, bytes.clone().into());
             count += written.proven_items;
             match written.fault {
                 None => {}

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::timeout_at;
 use tracing::debug;
 use zeroshare_content::{BlobId, ItemKind, Layout, Manifest};
 use zeroshare_transfer::{CallEnd, Pace};
-use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
 use zeroshare_wire::pb::store::v1::{PieceSpan, ReadPiecesRequest};
 
-use super::call::{end_of_status, next_part};
+use super::call::{ask, next_part};
 use super::opening::run_of;
+use super::parts::Part;
 use crate::peers::Peer;
 use crate::shared::Shared;
 
@@ -69,19 +68,13 @@ async fn read(
 ) -> Result<(), CallEnd> {
     let pieces = request.spans.first().map_or(0, |span| span.count);
     let mut pace = Pace::new(shared.config.patience.pace, Instant::now());
-    let mut store = peer.store();
-    let call = timeout_at(pace.deadline().into(), store.read_pieces(request)).await;
-    let mut stream = match call {
-        Ok(Ok(response)) => response.into_inner(),
-        Ok(Err(status)) => return Err(end_of_status(&status)),
-        Err(_) => return Err(CallEnd::Stalled),
-    };
-    let Some(Part::Head(_)) = next_part(&mut stream, &mut pace).await?.0 else {
+    let mut stream = ask(peer, &request, &pace).await?;
+    let Some(Part::Head(_)) = next_part(&mut stream, &mut pace).await? else {
         return Err(CallEnd::Violation);
     };
     for piece in 0..pieces {
         let size = layout.piece_len(piece).unwrap_or(0);
-        match next_part(&mut stream, &mut pace).await?.0 {
+        match next_part(&mut stream, &mut pace).await? {
             Some(Part::Header(header))
                 if (header.piece, header.offset_bytes, header.size_bytes) == (piece, 0, size) => {}
             Some(_) => return Err(CallEnd::Violation),
@@ -89,7 +82,7 @@ async fn read(
         }
         let mut bytes = BytesMut::new();
         while (bytes.len() as u64) < size {
-            match next_part(&mut stream, &mut pace).await?.0 {
+            match next_part(&mut stream, &mut pace).await? {
                 Some(Part::Data(data)) if (bytes.len() + data.len()) as u64 <= size => {
                     bytes.extend_from_slice(&data);
                 }

@@ -5,20 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::timeout_at;
-use tonic::Streaming;
 use tracing::{Instrument as _, debug, info_span};
 use zeroshare_content::{
     BlobId, ContentId, Hasher, Layout, MAX_MANIFEST_BYTES, Manifest, Name, Piece, TreeId,
 };
 use zeroshare_transfer::{CallEnd, Pace, PaceRule};
-use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
-use zeroshare_wire::pb::store::v1::{
-    ContentHead, PieceHeader, ReadPiecesRequest, ReadPiecesResponse,
-};
+use zeroshare_wire::pb::store::v1::{ContentHead, PieceHeader, ReadPiecesRequest};
 
-use super::call::{end_of_status, next_part};
+use super::call::{end_of_status, next_part, open_parts};
 use super::failure::FetchFailure;
+use super::parts::{Part, PartStream};
 use super::sizing::prove_size;
 use crate::peers::{Candidate, Peer};
 use crate::shared::Shared;
@@ -201,7 +197,7 @@ async fn open_patiently(
 
 struct Opening<'a> {
     shared: &'a Arc<Shared>,
-    stream: Streaming<ReadPiecesResponse>,
+    stream: PartStream,
     pace: Pace,
     peer: &'a Peer,
     wish: &'a Wish,
@@ -221,13 +217,11 @@ impl<'a> Opening<'a> {
             ..ReadPiecesRequest::default()
         };
         let pace = Pace::new(rule, Instant::now());
-        let mut store = peer.store();
-        let answer = timeout_at(pace.deadline().into(), store.read_pieces(request)).await;
-        let stream = match answer {
-            Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Err(Fault::of_status(&status)),
-            Err(_) => return Err(Fault::stalled()),
-        };
+        let opened = open_parts(peer, &request, &pace).await;
+        let stream = opened.map_err(|status| match status {
+            Some(status) => Fault::of_status(&status),
+            None => Fault::stalled(),
+        })?;
         let mut opening = Self {
             shared,
             stream,
@@ -400,7 +394,7 @@ impl<'a> Opening<'a> {
         early: &mut Vec<EarlyPiece>,
     ) -> Result<(), CallEnd> {
         for piece in 0..layout.piece_count() {
-            let header = match next_part(&mut self.stream, &mut self.pace).await?.0 {
+            let header = match next_part(&mut self.stream, &mut self.pace).await? {
                 Some(Part::Header(header)) => header,
                 Some(Part::Head(_) | Part::ManifestData(_) | Part::Data(_)) => {
                     return Err(CallEnd::Violation);
@@ -420,7 +414,7 @@ impl<'a> Opening<'a> {
     async fn read_piece(&mut self, size: u64) -> Result<Bytes, CallEnd> {
         let mut bytes = BytesMut::new();
         while (bytes.len() as u64) < size {
-            match next_part(&mut self.stream, &mut self.pace).await?.0 {
+            match next_part(&mut self.stream, &mut self.pace).await? {
                 Some(Part::Data(data)) if (bytes.len() + data.len()) as u64 <= size => {
                     self.peer.meter.add(data.len() as u64);
                     bytes.extend_from_slice(&data);
@@ -436,7 +430,7 @@ impl<'a> Opening<'a> {
 
     async fn next(&mut self) -> Result<Option<Part>, Fault> {
         match next_part(&mut self.stream, &mut self.pace).await {
-            Ok((part, _)) => Ok(part),
+            Ok(part) => Ok(part),
             Err(CallEnd::Stalled) => Err(Fault::stalled()),
             Err(end) => Err(Fault::Ended(end, "its answer broke off".to_owned())),
         }

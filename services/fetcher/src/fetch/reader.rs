@@ -5,22 +5,23 @@ mod jobs;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
 use tracing::trace;
 use zeroshare_chassis::Lifetime;
 use zeroshare_content::{ContentId, Layout};
 use zeroshare_staging::{SourceId, Staged};
 use zeroshare_transfer::{CallEnd, CallId, Pace, PaceRule, Unit, UnitId, UnitOutcome, spans};
-use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
 use zeroshare_wire::pb::store::v1::{
-    ContentHead, PieceHeader, PieceSpan, ReadPiecesRequest, ReadPiecesResponse, StreamEncoding,
+    ContentHead, PieceHeader, PieceSpan, ReadPiecesRequest, StreamEncoding,
 };
 
-use super::call::{end_of_status, next_part};
+use super::call::{ask, next_part};
+use super::decoding::Decoding;
 use super::failure::FetchFailure;
+use super::parts::{Part, PartStream};
+use super::view::Meter;
 use crate::peers::Peer;
 use jobs::Writing;
 
@@ -108,60 +109,71 @@ impl Reader {
     }
 
     async fn read_units(&self, writing: &mut Writing<'_>) -> Result<(), CallEnd> {
-        let mut pace = Pace::new(self.around.pace, Instant::now());
-        let mut store = self.peer.store();
-        let call = timeout_at(pace.deadline().into(), store.read_pieces(self.request()));
-        let mut stream = match call.await {
-            Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Err(end_of_status(&status)),
-            Err(_) => return Err(CallEnd::Stalled),
+        let pace = Pace::new(self.around.pace, Instant::now());
+        let stream = ask(&self.peer, &self.request(), &pace).await?;
+        let mut incoming = Incoming {
+            stream,
+            pace,
+            decoding: None,
         };
-        match next_part(&mut stream, &mut pace).await?.0 {
-            Some(Part::Head(head)) => self.check_head(&head)?,
+        match next_part(&mut incoming.stream, &mut incoming.pace).await? {
+            Some(Part::Head(head)) => incoming.decoding = self.check_head(&head)?,
             Some(Part::ManifestData(_) | Part::Header(_) | Part::Data(_)) | None => {
                 return Err(CallEnd::Violation);
             }
         }
         for wanted in &self.units {
-            match next_part(&mut stream, &mut pace).await?.0 {
-                Some(Part::Header(header)) if is_of(&header, &wanted.unit) => {}
-                Some(Part::Header(_) | Part::Head(_) | Part::ManifestData(_) | Part::Data(_)) => {
-                    return Err(CallEnd::Violation);
-                }
+            match self.next_header(&mut incoming, writing).await? {
+                Some(header) if is_of(&header, &wanted.unit) => {}
+                Some(_) => return Err(CallEnd::Violation),
                 None => return Ok(()),
             }
-            self.read_unit(wanted, &mut stream, &mut pace, writing)
-                .await?;
+            self.read_unit(wanted, &mut incoming, writing).await?;
         }
         Ok(())
+    }
+
+    /// Gives the next header; before it only the end of an encoded piece may come.
+    async fn next_header(
+        &self,
+        incoming: &mut Incoming,
+        writing: &mut Writing<'_>,
+    ) -> Result<Option<PieceHeader>, CallEnd> {
+        loop {
+            match incoming.next_or_flush(writing).await? {
+                Some(Part::Header(header)) => return Ok(Some(header)),
+                Some(Part::Data(data)) => {
+                    let decoding = incoming.decoding.as_mut().ok_or(CallEnd::Violation)?;
+                    decoding.push(data);
+                    decoding.finish_piece().map_err(|_| CallEnd::Violation)?;
+                }
+                Some(Part::Head(_) | Part::ManifestData(_)) => return Err(CallEnd::Violation),
+                None => return Ok(None),
+            }
+        }
     }
 
     async fn read_unit(
         &self,
         wanted: &WantedUnit,
-        stream: &mut Streaming<ReadPiecesResponse>,
-        pace: &mut Pace,
+        incoming: &mut Incoming,
         writing: &mut Writing<'_>,
     ) -> Result<(), CallEnd> {
         writing.open(wanted);
         let mut left = wanted.unit.len;
         while left > 0 {
-            let data = match next_part(stream, pace).await?.0 {
-                Some(Part::Data(data)) if data.len() as u64 <= left => data,
-                Some(Part::Data(_) | Part::Header(_) | Part::Head(_) | Part::ManifestData(_)) => {
-                    return Err(CallEnd::Violation);
-                }
-                None => return Err(CallEnd::Lost),
-            };
+            let data = incoming.next_data(left, &self.peer.meter, writing).await?;
             left -= data.len() as u64;
-            self.peer.meter.add(data.len() as u64);
             let start = Instant::now();
             writing.push(data).await?;
             if left == 0 {
                 writing.complete().await?;
             }
             // While our own disk is busy the peer has nobody to send to.
-            pace.handle_pause(start.elapsed());
+            incoming.pace.handle_pause(start.elapsed());
+        }
+        if let Some(decoding) = &mut incoming.decoding {
+            decoding.finish_piece().map_err(|_| CallEnd::Violation)?;
         }
         Ok(())
     }
@@ -178,17 +190,74 @@ impl Reader {
             content_id: self.around.content.to_string(),
             spans: spans(units).into_iter().map(span).collect(),
             recheck: self.is_recheck,
+            accept_encodings: vec![StreamEncoding::Zstd.into(), StreamEncoding::Raw.into()],
             ..ReadPiecesRequest::default()
         }
     }
 
-    fn check_head(&self, head: &ContentHead) -> Result<(), CallEnd> {
-        let is_raw = head.encoding == i32::from(StreamEncoding::Raw);
-        if is_raw && head.content_size_bytes == self.around.layout.content_size() {
-            Ok(())
-        } else {
-            Err(CallEnd::Violation)
+    /// Checks that it is what was asked for, and says how to decode it.
+    fn check_head(&self, head: &ContentHead) -> Result<Option<Decoding>, CallEnd> {
+        if head.content_size_bytes != self.around.layout.content_size() {
+            return Err(CallEnd::Violation);
         }
+        match head.encoding() {
+            StreamEncoding::Raw => Ok(None),
+            StreamEncoding::Zstd => Decoding::new().map(Some).map_err(|_| CallEnd::Violation),
+            StreamEncoding::Unspecified => Err(CallEnd::Violation),
+        }
+    }
+}
+
+/// An answer as it comes.
+struct Incoming {
+    stream: PartStream,
+    pace: Pace,
+    /// `None` while bytes come as they are.
+    decoding: Option<Decoding>,
+}
+
+impl Incoming {
+    /// Gives the next bytes of a piece of which so many are missing.
+    async fn next_data(
+        &mut self,
+        left: u64,
+        meter: &Meter,
+        writing: &mut Writing<'_>,
+    ) -> Result<Bytes, CallEnd> {
+        loop {
+            if let Some(decoding) = &mut self.decoding {
+                let decoded = decoding.next(left).map_err(|_| CallEnd::Violation)?;
+                if let Some(decoded) = decoded {
+                    return Ok(decoded);
+                }
+            }
+            let data = match self.next_or_flush(writing).await? {
+                Some(Part::Data(data)) => data,
+                Some(Part::Header(_) | Part::Head(_) | Part::ManifestData(_)) => {
+                    return Err(CallEnd::Violation);
+                }
+                None => return Err(CallEnd::Lost),
+            };
+            meter.add(data.len() as u64);
+            match &mut self.decoding {
+                Some(decoding) => decoding.push(data),
+                None if data.len() as u64 <= left => return Ok(data),
+                None => return Err(CallEnd::Violation),
+            }
+        }
+    }
+
+    /// Gives the next part; where none is there yet, what is whole is written before it is waited for.
+    async fn next_or_flush(&mut self, writing: &mut Writing<'_>) -> Result<Option<Part>, CallEnd> {
+        tokio::select! {
+            biased;
+            part = next_part(&mut self.stream, &mut self.pace) => return part,
+            () = std::future::ready(()) => {}
+        }
+        let start = Instant::now();
+        writing.flush().await?;
+        self.pace.handle_pause(start.elapsed());
+        next_part(&mut self.stream, &mut self.pace).await
     }
 }
 

@@ -7,10 +7,10 @@ use tokio::time::timeout_at;
 use zeroshare_content::{BlobId, GRAIN, Layout};
 use zeroshare_proof::{GrainVerdict, check_last_grain, grain_count, grain_len};
 use zeroshare_transfer::{CallEnd, Pace, PaceRule};
-use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
 use zeroshare_wire::pb::store::v1::{PieceSpan, ReadMidstatesRequest, ReadPiecesRequest};
 
-use super::call::{end_of_status, next_part};
+use super::call::{ask, end_of_status, next_part};
+use super::parts::Part;
 use crate::peers::Peer;
 
 /// A midstate as it travels.
@@ -111,17 +111,11 @@ async fn last_grain(
         ..ReadPiecesRequest::default()
     };
     let mut pace = Pace::new(rule, Instant::now());
-    let mut store = peer.store();
-    let call = timeout_at(pace.deadline().into(), store.read_pieces(request)).await;
-    let mut stream = match call {
-        Ok(Ok(response)) => response.into_inner(),
-        Ok(Err(status)) => return Err(end_of_status(&status)),
-        Err(_) => return Err(CallEnd::Stalled),
-    };
-    let Some(Part::Head(_)) = next_part(&mut stream, &mut pace).await?.0 else {
+    let mut stream = ask(peer, &request, &pace).await?;
+    let Some(Part::Head(_)) = next_part(&mut stream, &mut pace).await? else {
         return Err(CallEnd::Violation);
     };
-    let header = match next_part(&mut stream, &mut pace).await?.0 {
+    let header = match next_part(&mut stream, &mut pace).await? {
         Some(Part::Header(header)) => header,
         Some(_) | None => return Err(CallEnd::Violation),
     };
@@ -130,7 +124,7 @@ async fn last_grain(
     }
     let mut bytes = BytesMut::new();
     while (bytes.len() as u64) < len {
-        match next_part(&mut stream, &mut pace).await?.0 {
+        match next_part(&mut stream, &mut pace).await? {
             Some(Part::Data(data)) if (bytes.len() + data.len()) as u64 <= len => {
                 peer.meter.add(data.len() as u64);
                 bytes.extend_from_slice(&data);

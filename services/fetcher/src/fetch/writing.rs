@@ -4,8 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use zeroshare_content::Layout;
+use zeroshare_content::{GRAIN, Layout};
 use zeroshare_staging::{PutError, SourceId, Staged};
+
+use super::chunks::Chunks;
 
 /// A larger entry of a run is written in parts as it comes, so that memory stays bounded.
 pub(crate) const LARGE_ITEM_BYTES: u64 = 1024 * 1024;
@@ -14,7 +16,7 @@ pub(crate) const LARGE_ITEM_BYTES: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Whole entries of a run, one after the other.
-    Items { items: Range<u32>, bytes: Bytes },
+    Items { items: Range<u32>, bytes: Chunks },
     /// A part of a large entry of a run; the last one ends it.
     ItemPart {
         item: u32,
@@ -57,7 +59,7 @@ pub(crate) enum WriteFault {
 impl Job {
     pub(crate) fn run(self, staged: &Staged, source: SourceId) -> Written {
         match self {
-            Self::Items { items, bytes } => put_items(staged, items, &bytes),
+            Self::Items { items, bytes } => put_items(staged, items, bytes),
             Self::ItemPart {
                 item,
                 offset,
@@ -123,23 +125,18 @@ impl From<PutError> for WriteFault {
 }
 
 /// Puts entries that lie one after the other; their sizes are those of the layout.
-pub(crate) fn put_items(staged: &Staged, items: Range<u32>, bytes: &[u8]) -> Written {
+pub(crate) fn put_items(staged: &Staged, items: Range<u32>, mut bytes: Chunks) -> Written {
     let mut written = Written::default();
-    let mut rest = bytes;
     for item in items {
         let size = item_size(staged.layout(), item);
-        let Some((own, after)) = usize::try_from(size)
-            .ok()
-            .and_then(|at| rest.split_at_checked(at))
-        else {
+        let Some(own) = usize::try_from(size).ok().and_then(|len| bytes.take(len)) else {
             written.fault = Some(WriteFault::Wrong);
             break;
         };
-        if let Err(error) = staged.put_item(item, own) {
+        if let Err(error) = staged.put_item(item, &own) {
             written.fault = Some(error.into());
             break;
         }
-        rest = after;
         written.proven_items += 1;
         written.proven_bytes += size;
     }
@@ -164,14 +161,16 @@ fn differs(staged: &Staged, item: u32, offset: u64, bytes: &[u8]) -> bool {
 pub(crate) struct Cutter {
     layout: Arc<Layout>,
     kind: CutKind,
-    buffer: Vec<u8>,
+    bytes: Chunks,
+    /// Bytes of the unit that did not come yet.
+    left: u64,
 }
 
 #[derive(Debug)]
 enum CutKind {
     Items {
         items: Range<u32>,
-        /// Where in the first of them the buffer begins: not 0 in a large one only.
+        /// Where in the first of them the bytes begin: not 0 in a large one only.
         offset: u64,
     },
     Slice {
@@ -181,19 +180,23 @@ enum CutKind {
     },
 }
 
-/// Small enough to keep eight providers' worth of them, large enough to be worth a thread's while.
-const BATCH_BYTES: usize = 512 * 1024;
-
 impl Cutter {
-    pub(crate) fn of_items(layout: Arc<Layout>, items: Range<u32>) -> Self {
+    pub(crate) fn of_items(layout: Arc<Layout>, items: Range<u32>, len: u64) -> Self {
         Self {
             layout,
             kind: CutKind::Items { items, offset: 0 },
-            buffer: Vec::new(),
+            bytes: Chunks::default(),
+            left: len,
         }
     }
 
-    pub(crate) fn of_slice(layout: Arc<Layout>, item: u32, offset: u64, is_reread: bool) -> Self {
+    /// `offset` is where the part begins in its file.
+    pub(crate) fn of_slice(
+        layout: Arc<Layout>,
+        (item, offset): (u32, u64),
+        len: u64,
+        is_reread: bool,
+    ) -> Self {
         Self {
             layout,
             kind: CutKind::Slice {
@@ -201,41 +204,26 @@ impl Cutter {
                 offset,
                 is_reread,
             },
-            buffer: Vec::new(),
+            bytes: Chunks::default(),
+            left: len,
         }
     }
 
-    /// Takes in the next bytes, and gives a job if there is enough for one.
-    pub(crate) fn push(&mut self, bytes: Bytes) -> Option<Job> {
-        // A slice's bytes are passed on as they came, if that is worth it.
-        if let CutKind::Slice {
-            item,
-            offset,
-            is_reread,
-        } = &mut self.kind
-            && self.buffer.is_empty()
-            && bytes.len() >= BATCH_BYTES
-        {
-            let job = Job::SlicePart {
-                item: *item,
-                offset: *offset,
-                is_reread: *is_reread,
-                bytes,
-            };
-            *offset += job.len();
-            return Some(job);
-        }
-        self.buffer.extend_from_slice(&bytes);
-        if self.buffer.len() < BATCH_BYTES {
-            None
-        } else {
-            self.cut()
-        }
+    /// Takes in the next bytes, at most those that are missing.
+    pub(crate) fn push(&mut self, bytes: Bytes) {
+        self.left = self.left.saturating_sub(bytes.len() as u64);
+        self.bytes.push(bytes);
     }
 
-    /// Gives a job for what is left once all bytes came, or the stream broke off.
+    /// How many bytes no job was given for yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Gives a job for what there is: whole entries, parts of large ones, whole grains and what ends a slice. `None` if
+    /// nothing is whole.
     pub(crate) fn cut(&mut self) -> Option<Job> {
-        if self.buffer.is_empty() {
+        if self.bytes.is_empty() {
             return None;
         }
         match &mut self.kind {
@@ -244,12 +232,14 @@ impl Cutter {
                 offset,
                 is_reread,
             } => {
-                let bytes = Bytes::from(std::mem::take(&mut self.buffer));
+                let grain = usize::try_from(GRAIN).unwrap_or(usize::MAX);
+                let misplaced = usize::try_from(*offset % GRAIN).unwrap_or(0);
+                let len = slice_part_len(&self.bytes, grain, misplaced, self.left == 0)?;
                 let job = Job::SlicePart {
                     item: *item,
                     offset: *offset,
                     is_reread: *is_reread,
-                    bytes,
+                    bytes: self.bytes.take(len)?,
                 };
                 *offset += job.len();
                 Some(job)
@@ -258,9 +248,8 @@ impl Cutter {
                 let size = item_size(&self.layout, items.start);
                 if size > LARGE_ITEM_BYTES {
                     let left = usize::try_from(size - *offset).unwrap_or(usize::MAX);
-                    let is_last = self.buffer.len() >= left;
-                    let rest = self.buffer.split_off(left.min(self.buffer.len()));
-                    let bytes = Bytes::from(std::mem::replace(&mut self.buffer, rest));
+                    let is_last = self.bytes.len() >= left;
+                    let bytes = self.bytes.split_to(left).into_bytes();
                     let (item, start) = (items.start, *offset);
                     *offset += bytes.len() as u64;
                     if is_last {
@@ -274,26 +263,42 @@ impl Cutter {
                         is_last,
                     });
                 }
-                let (count, len) = whole_items(&self.layout, items, self.buffer.len());
+                let (count, len) = whole_items(&self.layout, items, self.bytes.len());
                 if count == 0 {
                     return None;
                 }
-                let rest = self.buffer.split_off(len);
-                let bytes = Bytes::from(std::mem::replace(&mut self.buffer, rest));
                 let own = items.start..items.start + count;
                 items.start = own.end;
-                Some(Job::Items { items: own, bytes })
+                Some(Job::Items {
+                    items: own,
+                    bytes: self.bytes.split_to(len),
+                })
             }
         }
     }
 }
 
+/// How much of a slice is cut off: grains are proven one by one, so it ends at a grain's border or with the slice, and preferably
+/// where a buffer ends, since nothing is copied then.
+fn slice_part_len(bytes: &Chunks, grain: usize, misplaced: usize, is_end: bool) -> Option<usize> {
+    let whole_grains = |len: usize| ((misplaced + len) / grain * grain).saturating_sub(misplaced);
+    let in_one = whole_grains(bytes.contiguous());
+    if in_one > 0 {
+        return Some(in_one);
+    }
+    let first_border = grain - misplaced;
+    if bytes.len() >= first_border {
+        Some(first_border)
+    } else {
+        is_end.then_some(bytes.len())
+    }
+}
+
 impl Job {
-    fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         match self {
-            Self::Items { bytes, .. }
-            | Self::ItemPart { bytes, .. }
-            | Self::SlicePart { bytes, .. } => bytes.len() as u64,
+            Self::Items { bytes, .. } => bytes.len() as u64,
+            Self::ItemPart { bytes, .. } | Self::SlicePart { bytes, .. } => bytes.len() as u64,
         }
     }
 
@@ -347,21 +352,42 @@ mod tests {
     }
 
     #[test]
-    fn jobs_cover_a_slice_in_order() {
+    fn jobs_cover_a_slice_in_order_and_end_at_borders_of_grains() {
         let layout = Arc::new(layout([10 * 1024 * 1024].into_iter()));
-        for part in [1, 1000, 100_000, 1024 * 1024] {
-            let len = 3 * 128 * 1024;
-            let mut cutter = Cutter::of_slice(layout.clone(), 0, 5000, false);
-            let mut end = 5000;
-            for job in jobs(&mut cutter, len, part) {
-                let Job::SlicePart { offset, bytes, .. } = job else {
-                    panic!("not of a slice")
-                };
-                assert_eq!(offset, end);
-                end += bytes.len() as u64;
+        for start in [0, GRAIN, 5000] {
+            for part in [1000, 100_000, 128 * 1024, 300_000, 1024 * 1024] {
+                let len = 3 * 128 * 1024 + 77;
+                let mut cutter = Cutter::of_slice(layout.clone(), (0, start), len as u64, false);
+                let mut end = start;
+                for job in jobs(&mut cutter, len, part) {
+                    let Job::SlicePart { offset, bytes, .. } = job else {
+                        panic!("not of a slice")
+                    };
+                    assert_eq!(offset, end);
+                    end += bytes.len() as u64;
+                    assert!(end % GRAIN == 0 || end == start + len as u64);
+                }
+                assert_eq!(end, start + len as u64);
             }
-            assert_eq!(end, 5000 + len as u64);
         }
+    }
+
+    #[test]
+    fn parts_of_a_slice_that_came_in_one_buffer_are_not_copied() {
+        let layout = Arc::new(layout([10 * 1024 * 1024].into_iter()));
+        let mut cutter = Cutter::of_slice(layout, (0, 0), 2 * GRAIN + 5, false);
+        let bytes = Bytes::from(vec![1; 2 * 128 * 1024 + 5]);
+        cutter.push(bytes.clone());
+        let jobs: Vec<Job> = std::iter::from_fn(|| cutter.cut()).collect();
+        let [
+            Job::SlicePart { bytes: grains, .. },
+            Job::SlicePart { bytes: rest, .. },
+        ] = &jobs[..]
+        else {
+            panic!("two jobs")
+        };
+        assert_eq!((grains.len(), rest.len()), (2 * 128 * 1024, 5));
+        assert_eq!(grains.as_ptr(), bytes.as_ptr());
     }
 
     fn check_run(layout: &Arc<Layout>, piece: u32, part: usize) {
@@ -369,7 +395,7 @@ mod tests {
             return;
         };
         let len = usize::try_from(layout.piece_len(piece).unwrap()).unwrap();
-        let mut cutter = Cutter::of_items(layout.clone(), items.clone());
+        let mut cutter = Cutter::of_items(layout.clone(), items.clone(), len as u64);
         let (mut next, mut inside) = (items.start, 0);
         for job in jobs(&mut cutter, len, part) {
             assert!(job.len() <= 2 * LARGE_ITEM_BYTES, "memory is bounded");
@@ -406,7 +432,10 @@ mod tests {
         while left > 0 {
             let bytes = Bytes::from(vec![0; part.min(left)]);
             left -= bytes.len();
-            jobs.extend(cutter.push(bytes));
+            cutter.push(bytes);
+            if cutter.waiting() >= 512 * 1024 {
+                jobs.extend(std::iter::from_fn(|| cutter.cut()));
+            }
         }
         jobs.extend(std::iter::from_fn(|| cutter.cut()));
         jobs

@@ -4,180 +4,267 @@ use std::collections::VecDeque;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
+use zeroshare_staging::{SourceId, Staged};
 use zeroshare_transfer::{CallEnd, Part as UnitPart, UnitId, UnitOutcome};
 
 use super::super::failure::FetchFailure;
 use super::super::writing::{Cutter, Job, WriteFault, Written};
 use super::{Reader, Report, WantedUnit};
 
-/// Jobs of one call that wait for a thread or run: one is written while the next one is read.
-const MAX_JOBS: usize = 2;
+/// Batches of one call that wait for a thread or run: one is written while the next one is read.
+const MAX_BATCHES: usize = 2;
 
-/// The jobs of one call, in their order.
+/// Small enough to keep eight providers' worth of them, large enough to be worth a thread's while.
+const BATCH_BYTES: usize = 512 * 1024;
+
+/// Units that end in one batch: a report each, for which there is room.
+const BATCH_ENDS: usize = 64;
+
+/// What one call has written, in its order.
 pub(super) struct Writing<'a> {
     reader: &'a Reader,
-    jobs: VecDeque<Running>,
+    batches: VecDeque<Running>,
+    /// What is written next, once it is enough.
+    batch: Batch,
     open: Option<OpenUnit>,
-    /// Results of the unit whose jobs end next.
+    /// Results of the unit whose end comes next.
     sum: Written,
-    /// The unit that turned out wrong: what else came of it does not count.
-    failed: Option<UnitId>,
+    /// The units that turned out wrong: what else came of them does not count. Only the first is reported, since the call ends
+    /// with it, and whoever sent it is asked about it before it is blamed for more.
+    failed: Vec<UnitId>,
 }
 
 struct OpenUnit {
     id: UnitId,
     cutter: Cutter,
+    is_run: bool,
+}
+
+/// What one thread does in one go.
+#[derive(Debug, Default)]
+struct Batch {
+    steps: Vec<Step>,
+    bytes: usize,
+    ends: usize,
+    /// Whether all that was handed over before must be done first.
+    is_closing: bool,
+}
+
+#[derive(Debug)]
+enum Step {
+    Write(UnitId, Job),
+    /// Everything of the unit was handed over.
+    End(UnitId),
+}
+
+#[derive(Debug)]
+enum Done {
+    Written(UnitId, Written),
+    Ended(UnitId),
 }
 
 struct Running {
-    unit: UnitId,
-    handle: JoinHandle<Written>,
-    ends_unit: bool,
+    handle: JoinHandle<Vec<Done>>,
+    /// The most reports that come of it: one for each unit that ends, and one of a fault.
+    reports: usize,
+}
+
+impl Batch {
+    fn write(&mut self, unit: UnitId, job: Job) {
+        self.bytes += usize::try_from(job.len()).unwrap_or(usize::MAX);
+        self.is_closing |= job.is_closing();
+        self.steps.push(Step::Write(unit, job));
+    }
+
+    fn end(&mut self, unit: UnitId) {
+        self.ends += 1;
+        self.steps.push(Step::End(unit));
+    }
+
+    fn is_enough(&self) -> bool {
+        self.bytes >= BATCH_BYTES || self.ends >= BATCH_ENDS
+    }
+
+    fn run(self, staged: &Staged, source: SourceId) -> Vec<Done> {
+        let steps = self.steps.into_iter();
+        steps
+            .map(|step| match step {
+                Step::Write(unit, job) => Done::Written(unit, job.run(staged, source)),
+                Step::End(unit) => Done::Ended(unit),
+            })
+            .collect()
+    }
 }
 
 impl<'a> Writing<'a> {
     pub(super) fn new(reader: &'a Reader) -> Self {
         Self {
             reader,
-            jobs: VecDeque::new(),
+            batches: VecDeque::new(),
+            batch: Batch::default(),
             open: None,
             sum: Written::default(),
-            failed: None,
+            failed: Vec::new(),
         }
     }
 
     pub(super) fn open(&mut self, wanted: &WantedUnit) {
         let layout = self.reader.around.layout.clone();
+        let len = wanted.unit.len;
         let cutter = match &wanted.unit.part {
-            UnitPart::Items(items) => Cutter::of_items(layout, items.clone()),
-            UnitPart::Slice { item, offset } => Cutter::of_slice(
-                layout,
-                *item,
-                *offset + wanted.unit.offset,
-                wanted.is_reread,
-            ),
+            UnitPart::Items(items) => Cutter::of_items(layout, items.clone(), len),
+            UnitPart::Slice { item, offset } => {
+                let place = (*item, *offset + wanted.unit.offset);
+                Cutter::of_slice(layout, place, len, wanted.is_reread)
+            }
         };
         self.open = Some(OpenUnit {
             id: wanted.id,
             cutter,
+            is_run: matches!(wanted.unit.part, UnitPart::Items(_)),
         });
     }
 
-    /// Takes in bytes of the open unit; waits while enough jobs run. May be dropped midway.
+    /// Takes in bytes of the open unit; waits while enough is being written. May be dropped midway.
     pub(super) async fn push(&mut self, bytes: bytes::Bytes) -> Result<(), CallEnd> {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        let unit = open.id;
-        match open.cutter.push(bytes) {
-            Some(job) => self.submit(unit, job).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Hands over what is left of the open unit, of which all bytes came. May be dropped midway.
-    pub(super) async fn complete(&mut self) -> Result<(), CallEnd> {
-        while let Some(open) = &mut self.open {
-            let unit = open.id;
-            if let Some(job) = open.cutter.cut() {
-                self.submit(unit, job).await?;
-                continue;
-            }
-            let reports = self.reader.around.reports.clone();
-            let Ok(slot) = reports.reserve().await else {
-                return Err(CallEnd::Cancelled);
-            };
-            self.open = None;
-            // The last job handed over ends the unit, unless it is done already.
-            match self.jobs.back_mut() {
-                Some(last) if last.unit == unit => last.ends_unit = true,
-                _ => {
-                    if let Some(report) = self.unit_report(unit) {
-                        slot.send(report);
-                    }
-                }
-            }
+        open.cutter.push(bytes);
+        if self.batch.bytes + open.cutter.waiting() >= BATCH_BYTES {
+            self.cut();
+            self.submit_if_enough().await?;
         }
         Ok(())
     }
 
-    async fn submit(&mut self, unit: UnitId, job: Job) -> Result<(), CallEnd> {
-        let most = if job.is_closing() { 0 } else { MAX_JOBS - 1 };
-        while self.jobs.len() > most {
+    /// Ends the open unit, of which all bytes came. May be dropped midway.
+    pub(super) async fn complete(&mut self) -> Result<(), CallEnd> {
+        self.cut();
+        if let Some(open) = self.open.take() {
+            self.batch.end(open.id);
+        }
+        self.submit_if_enough().await
+    }
+
+    /// Has everything written that is whole, since nothing more comes just now. May be dropped midway.
+    pub(super) async fn flush(&mut self) -> Result<(), CallEnd> {
+        if self.batch.steps.is_empty() {
+            Ok(())
+        } else {
+            self.submit().await
+        }
+    }
+
+    fn cut(&mut self) {
+        if let Some(open) = &mut self.open {
+            while let Some(job) = open.cutter.cut() {
+                self.batch.write(open.id, job);
+            }
+        }
+    }
+
+    async fn submit_if_enough(&mut self) -> Result<(), CallEnd> {
+        if self.batch.is_enough() {
+            self.submit().await
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn submit(&mut self) -> Result<(), CallEnd> {
+        let most = if self.batch.is_closing {
+            0
+        } else {
+            MAX_BATCHES - 1
+        };
+        while self.batches.len() > most {
             self.settle().await?;
         }
         let Ok(permit) = self.reader.around.writers.clone().acquire_owned().await else {
             return Err(CallEnd::Cancelled);
         };
-        let handle = self.start(job, permit);
-        self.jobs.push_back(Running {
-            unit,
-            handle,
-            ends_unit: false,
-        });
+        let batch = std::mem::take(&mut self.batch);
+        let reports = batch.ends + 1;
+        let handle = self.start(batch, permit);
+        self.batches.push_back(Running { handle, reports });
         Ok(())
     }
 
-    fn start(&self, job: Job, permit: OwnedSemaphorePermit) -> JoinHandle<Written> {
+    fn start(&self, batch: Batch, permit: OwnedSemaphorePermit) -> JoinHandle<Vec<Done>> {
         let staged = self.reader.around.staged.clone();
         let source = self.reader.source;
         self.reader.around.tasks.spawn_blocking("write", move || {
-            let written = job.run(&staged, source);
+            let done = batch.run(&staged, source);
             drop(permit);
-            written
+            done
         })
     }
 
-    /// Waits for the oldest job, and reports its unit if that is its end. May be dropped midway: the job stays the oldest.
+    /// Waits for the oldest batch, and reports the units that ended in it. May be dropped midway: it stays the oldest.
     async fn settle(&mut self) -> Result<(), CallEnd> {
+        let Some(oldest) = self.batches.front_mut() else {
+            return Ok(());
+        };
         let reports = self.reader.around.reports.clone();
-        let slot = reports.reserve().await;
-        let Some(oldest) = self.jobs.front_mut() else {
-            return Ok(());
-        };
-        let written = (&mut oldest.handle).await;
-        let Some(Running {
-            unit, ends_unit, ..
-        }) = self.jobs.pop_front()
-        else {
-            return Ok(());
-        };
-        // Nobody listens any more when the fetch was cancelled; its jobs end all the same, one at a time.
-        let (Ok(slot), Ok(written)) = (slot, written) else {
+        let slots = reports.reserve_many(oldest.reports).await;
+        let done = (&mut oldest.handle).await;
+        self.batches.pop_front();
+        // Nobody listens any more when the fetch was cancelled; its batches end all the same, one at a time.
+        let (Ok(mut slots), Ok(done)) = (slots, done) else {
             return Err(CallEnd::Cancelled);
         };
-        if self.failed == Some(unit) {
-            return Ok(());
+        let mut end = Ok(());
+        for done in done {
+            let (report, worse) = match done {
+                Done::Written(unit, written) => self.take_in(unit, written),
+                Done::Ended(unit) if self.failed.contains(&unit) => (None, None),
+                Done::Ended(unit) => (self.unit_report(unit), None),
+            };
+            if let Some(worse) = worse {
+                end = Err(worse);
+            }
+            if let Some(report) = report
+                && let Some(slot) = slots.next()
+            {
+                slot.send(report);
+            }
+        }
+        end
+    }
+
+    /// Takes in what came of a job: what to report, and how the call ends if it does.
+    fn take_in(&mut self, unit: UnitId, written: Written) -> (Option<Report>, Option<CallEnd>) {
+        if self.failed.contains(&unit) {
+            return (None, None);
         }
         self.sum.proven_items += written.proven_items;
         self.sum.proven_bytes += written.proven_bytes;
         self.sum.differs |= written.differs;
         match written.fault {
-            None => {
-                if let Some(report) = ends_unit.then(|| self.unit_report(unit)).flatten() {
-                    slot.send(report);
-                }
-                Ok(())
-            }
+            None => (None, None),
             Some(WriteFault::Wrong) => {
-                self.failed = Some(unit);
+                self.failed.push(unit);
                 let sum = std::mem::take(&mut self.sum);
+                if self.failed.len() > 1 {
+                    return (None, Some(CallEnd::Wrong));
+                }
                 let (proven_items, proven_bytes) = (sum.proven_items, sum.proven_bytes);
                 let outcome = UnitOutcome::Wrong {
                     proven_items,
                     proven_bytes,
                 };
-                slot.send(Report::Unit {
+                let report = Report::Unit {
                     call: self.reader.call,
                     unit,
                     outcome,
-                });
-                Err(CallEnd::Wrong)
+                };
+                (Some(report), Some(CallEnd::Wrong))
             }
             Some(WriteFault::Disk(error)) => {
-                self.failed = Some(unit);
-                slot.send(Report::Fatal(FetchFailure::of_put(&error)));
-                Err(CallEnd::Cancelled)
+                self.failed.push(unit);
+                let report = Report::Fatal(FetchFailure::of_put(&error));
+                (Some(report), Some(CallEnd::Cancelled))
             }
         }
     }
@@ -202,22 +289,20 @@ impl<'a> Writing<'a> {
     /// Writes what is whole of a run that broke off, waits for all jobs, and says how the call ended.
     pub(super) async fn close(mut self, end: CallEnd) -> CallEnd {
         let mut end = end;
-        let open = self.open.take();
-        let broken = open.as_ref().map(|open| open.id);
-        if let Some(OpenUnit { id, mut cutter }) = open
-            && !matches!(end, CallEnd::Wrong | CallEnd::Cancelled)
-            && let Some(job @ Job::Items { .. }) = cutter.cut()
-        {
-            let submitted = self.submit(id, job).await;
-            end = submitted.err().unwrap_or(end);
+        let broken = self.open.as_ref().map(|open| open.id);
+        if !matches!(end, CallEnd::Wrong | CallEnd::Cancelled) {
+            if matches!(self.open, Some(OpenUnit { is_run: true, .. })) {
+                self.cut();
+            }
+            end = self.flush().await.err().unwrap_or(end);
         }
-        while !self.jobs.is_empty() {
+        while !self.batches.is_empty() {
             if let Err(worse) = self.settle().await {
                 end = worse;
             }
         }
         if let Some(unit) = broken
-            && self.failed != Some(unit)
+            && !self.failed.contains(&unit)
             && self.sum.proven_items > 0
         {
             let (proven_items, proven_bytes) = (self.sum.proven_items, self.sum.proven_bytes);
