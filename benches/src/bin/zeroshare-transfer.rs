@@ -72,6 +72,7 @@ fn runtime(flavour: Flavour) -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 impl Read {
+    #[expect(clippy::print_stdout, reason = "what it measured is what it is for")]
     async fn run(self) -> anyhow::Result<()> {
         let id: TreeId = self.id.parse()?;
         let total = self.piece_count(&id).await?;
@@ -92,12 +93,10 @@ impl Read {
             bytes += done??;
         }
         let took = began.elapsed().as_secs_f64();
-        let gib = bytes as f64 / f64::from(1 << 30);
-        println!(
-            "{:.2} GB/s, {:.3} CPU-s a GiB reading, {bytes} bytes in {took:.3} s",
-            bytes as f64 / took / 1e9,
-            (cpu() - before).as_secs_f64() / gib,
-        );
+        let spent = cpu().saturating_sub(before).as_secs_f64();
+        let (gigabytes, gibibytes) = (in_units(bytes, 1e9), in_units(bytes, f64::from(1 << 30)));
+        let (rate, cost) = (gigabytes / took, spent / gibibytes);
+        println!("{rate:.2} GB/s, {cost:.3} CPU-s a GiB reading, {bytes} bytes in {took:.3} s");
         Ok(())
     }
 
@@ -105,7 +104,7 @@ impl Read {
         let mut client = zeroshare_api::clients::store(zeroshare_api::connect::TracedChannel::new(
             self.channel().await?,
         ));
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let request = zeroshare_wire::pb::store::v1::StatContentRequest {
                 content_ids: vec![id.to_string()],
@@ -166,7 +165,9 @@ async fn read_tonic(
     request: ReadPiecesRequest,
 ) -> anyhow::Result<u64> {
     let channel = zeroshare_api::connect::TracedChannel::new(channel);
-    let answer = zeroshare_api::clients::store(channel).read_pieces(request).await?;
+    let answer = zeroshare_api::clients::store(channel)
+        .read_pieces(request)
+        .await?;
     let mut answer = answer.into_inner();
     let mut bytes = 0;
     while let Some(message) = answer.next().await {
@@ -218,4 +219,12 @@ fn cpu() -> Duration {
         u64::try_from(usage.tv_sec).unwrap_or(0),
         u32::try_from(usage.tv_nsec).unwrap_or(0),
     )
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "nobody reads more than four digits"
+)]
+fn in_units(bytes: u64, unit: f64) -> f64 {
+    bytes as f64 / unit
 }

@@ -33,6 +33,52 @@ pub async fn check_health(endpoint: &LocalEndpoint, service: &str) -> Result<Hea
     check_health_over(local_channel(endpoint), service).await
 }
 
+/// A process that asks a service of this machine how it is, and nothing else, does not get the answer that it wants.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthError {
+    /// There is nothing to ask with.
+    #[error("cannot ask")]
+    Start(#[source] std::io::Error),
+    /// Nobody answers there.
+    #[error("no {service} answers at {endpoint}")]
+    NoAnswer {
+        /// Which service is meant.
+        service: &'static str,
+        /// Where it should listen.
+        endpoint: LocalEndpoint,
+        /// What came instead.
+        source: Box<Status>,
+    },
+    /// It starts, or drains.
+    #[error("the {service} at {endpoint} does not serve")]
+    NotServing {
+        /// Which service is meant.
+        service: &'static str,
+        /// Where it listens.
+        endpoint: LocalEndpoint,
+    },
+}
+
+/// Asks the process of a service whether it serves, on a runtime of its own: what `health` commands do.
+pub fn health(service: &'static str, endpoint: LocalEndpoint) -> Result<(), HealthError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(HealthError::Start)?;
+    let answer = runtime.block_on(async { check_health(&endpoint, "").await });
+    match answer {
+        Ok(Health::Serving) => Ok(()),
+        Ok(Health::NotServing | Health::Unknown) => {
+            Err(HealthError::NotServing { service, endpoint })
+        }
+        Err(status) => Err(HealthError::NoAnswer {
+            service,
+            endpoint,
+            source: Box::new(status),
+        }),
+    }
+}
+
 /// Asks as [`check_health`] does, over a channel that is there already.
 pub async fn check_health_over(channel: TracedChannel, service: &str) -> Result<Health, Status> {
     let mut client = HealthClient::new(channel);

@@ -116,6 +116,23 @@ where
     Ok(telemetry)
 }
 
+/// Logs to stderr what happens on this thread during `work`, for what has to be done before [`start`] can be called.
+///
+/// Nothing of it is traced.
+pub fn before_start<T>(
+    settings: &TelemetrySettings,
+    work: impl FnOnce() -> T,
+) -> Result<T, TelemetryError> {
+    let lines_only = TelemetrySettings {
+        otlp_endpoint: None,
+        ..settings.clone()
+    };
+    let writer = BoxMakeWriter::new(io::stderr);
+    let (subscriber, _nothing_to_flush) =
+        subscriber(&lines_only, io::stderr().is_terminal(), writer)?;
+    Ok(tracing::subscriber::with_default(subscriber, work))
+}
+
 /// What [`start`] installs for the process, to be installed for a thread: tests run many in one process.
 pub fn subscriber(
     settings: &TelemetrySettings,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    add, cancel, completions, config, digest, fetch, find, man, node, peers, repair, verify,
+    add, cancel, completions, config, digest, fetch, find, man, node, pause, peers, repair, verify,
 };
 use crate::render::ColorChoice;
 use zeroshare_chassis::settings::LogSettings;
@@ -77,6 +77,8 @@ pub enum Command {
     Find(find::FindArguments),
     /// List the machines that are heard, and those that are banned; forgive these.
     Peers(peers::PeersArguments),
+    /// Share nothing for a while.
+    Pause(pause::PauseArguments),
     /// List what this machine holds.
     #[command(after_help = "Examples:\n  zeroshare list\n  zeroshare list --json")]
     List,

@@ -11,6 +11,7 @@ pub mod find;
 pub mod list;
 pub mod man;
 pub mod node;
+pub mod pause;
 pub mod peers;
 pub mod repair;
 pub mod status;
@@ -34,6 +35,7 @@ pub async fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         Command::Repair(arguments) => repair::run(arguments, session).await,
         Command::Add(arguments) => session.unless_stopped(add::run(arguments, session)).await,
         Command::Find(arguments) => session.unless_stopped(find::run(arguments, session)).await,
+        Command::Pause(arguments) => session.unless_stopped(pause::run(arguments, session)).await,
         Command::List => session.unless_stopped(list::run(session)).await,
         Command::Fetches => session.unless_stopped(fetches::run(session)).await,
         Command::Cancel(arguments) => {

@@ -2,13 +2,9 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use tracing::info;
-use zeroshare_api::{
-    connect::LocalEndpoint,
-    health::{Health, check_health},
-};
+use zeroshare_api::{connect::LocalEndpoint, health::health};
 use zeroshare_chassis::{
     Env, process,
     settings::{CommonConfig, CommonSettings, ConfigFile, LogConfig, LogSettings},
@@ -65,7 +61,8 @@ impl Arguments {
         let file = ConfigFile::open(self.config.as_deref(), &usual.config_file, &TABLES)?;
         let common = CommonConfig::resolve(self.common, file.table("common")?, &env)?;
         if let Some(Command::Health) = self.command {
-            return health(&common);
+            let endpoint = LocalEndpoint::Unix(common.places.socket("discovery"));
+            return Ok(health("discovery", endpoint)?);
         }
         let config = DiscoveryConfig::resolve(self.discovery, file.table("discovery")?, &common)?;
         let log = LogConfig::resolve(&self.log, &file.table("log")?);
@@ -85,18 +82,6 @@ fn serve(
         run(config, listeners, lifetime).await
     })?;
     Ok(())
-}
-
-fn health(common: &CommonConfig) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let endpoint = LocalEndpoint::Unix(common.places.socket("discovery"));
-    let answer = runtime.block_on(async { check_health(&endpoint, "").await });
-    match answer.with_context(|| format!("no discovery answers at {endpoint}"))? {
-        Health::Serving => Ok(()),
-        Health::NotServing | Health::Unknown => bail!("the discovery at {endpoint} does not serve"),
-    }
 }
 
 #[expect(

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use zeroshare_api::connect::LocalEndpoint;
-use zeroshare_api::health::{Health, check_health};
-use zeroshare_chassis::listen::{LocalAddress, LocalListener};
+use zeroshare_api::health::health;
+use zeroshare_chassis::listen::LocalListener;
 use zeroshare_chassis::settings::{
     CommonConfig, CommonSettings, ConfigFile, LogConfig, LogSettings,
 };
@@ -64,7 +63,8 @@ impl Arguments {
         let file = ConfigFile::open(self.config.as_deref(), &usual.config_file, &TABLES)?;
         let common = CommonConfig::resolve(self.common, file.table("common")?, &env)?;
         if let Some(Command::Health) = self.command {
-            return health(&common);
+            let endpoint = LocalEndpoint::Unix(common.places.socket("fetcher"));
+            return Ok(health("fetcher", endpoint)?);
         }
         let config = FetcherConfig::resolve(self.fetcher, file.table("fetcher")?, &common)?;
         let log = LogConfig::resolve(&self.log, &file.table("log")?);
@@ -89,21 +89,6 @@ fn serve(
         run(config, listeners, lifetime).await
     })?;
     Ok(())
-}
-
-fn health(common: &CommonConfig) -> anyhow::Result<()> {
-    let LocalAddress::Unix { path, .. } = LocalAddress::of(&common.places, "fetcher") else {
-        bail!("the fetcher has no socket");
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let endpoint = LocalEndpoint::Unix(path);
-    let answer = runtime.block_on(async { check_health(&endpoint, "").await });
-    match answer.with_context(|| format!("no fetcher answers at {endpoint}"))? {
-        Health::Serving => Ok(()),
-        Health::NotServing | Health::Unknown => bail!("the fetcher at {endpoint} does not serve"),
-    }
 }
 
 #[expect(

@@ -3,16 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use zeroshare_api::connect::LocalEndpoint;
-use zeroshare_api::health::{Health, check_health};
-use zeroshare_chassis::listen::{LocalAddress, LocalListener, bind_lan};
+use zeroshare_api::health::health;
+use zeroshare_chassis::listen::{LocalListener, bind_lan};
 use zeroshare_chassis::restrict::restrict_thread;
 use zeroshare_chassis::settings::{
     CommonConfig, CommonSettings, ConfigFile, LogConfig, LogSettings,
 };
-use zeroshare_chassis::telemetry::TelemetrySettings;
+use zeroshare_chassis::telemetry::{TelemetrySettings, before_start};
 use zeroshare_chassis::{Env, process};
 
 use crate::{StoreConfig, StoreListeners, StoreSettings, run};
@@ -65,20 +64,28 @@ impl Arguments {
         let file = ConfigFile::open(self.config.as_deref(), &usual.config_file, &TABLES)?;
         let common = CommonConfig::resolve(self.common, file.table("common")?, &env)?;
         if let Some(Command::Health) = self.command {
-            return health(&common);
+            let endpoint = LocalEndpoint::Unix(common.places.socket("store"));
+            return Ok(health("store", endpoint)?);
         }
-        let config = StoreConfig::resolve(self.store, file.table("store")?, &common)?;
         let log = LogConfig::resolve(&self.log, &file.table("log")?);
-        serve(&common, config, &TelemetrySettings::new(SERVICE, log, &env))
+        let telemetry = TelemetrySettings::new(SERVICE, log, &env);
+        // What is wrong with the stores, the port or the restriction is said before anything runs.
+        let (config, listeners) = before_start(&telemetry, || -> anyhow::Result<_> {
+            let config = StoreConfig::resolve(self.store, file.table("store")?, &common)?;
+            prepare(&common, config)
+        })??;
+        process::run(&telemetry, async move |lifetime| {
+            run(config, listeners, lifetime).await
+        })?;
+        Ok(())
     }
 }
 
-/// Binds, gives up writing, and serves: what strangers reach starts only then.
-fn serve(
+/// Binds and gives up writing: what strangers reach starts only then.
+fn prepare(
     common: &CommonConfig,
     mut config: StoreConfig,
-    telemetry: &TelemetrySettings,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<(StoreConfig, StoreListeners)> {
     common.places.prepare()?;
     let local = config
         .local
@@ -90,30 +97,11 @@ fn serve(
     } else {
         Vec::new()
     };
-    let listeners = StoreListeners { local, lan };
     // Before the runtime starts its threads: they inherit it.
     config.restriction = Some(restrict_thread(std::slice::from_ref(
         &common.places.cache_dir,
     ))?);
-    process::run(telemetry, async move |lifetime| {
-        run(config, listeners, lifetime).await
-    })?;
-    Ok(())
-}
-
-fn health(common: &CommonConfig) -> anyhow::Result<()> {
-    let LocalAddress::Unix { path, .. } = LocalAddress::of(&common.places, "store") else {
-        bail!("the store has no socket");
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let endpoint = LocalEndpoint::Unix(path);
-    let answer = runtime.block_on(async { check_health(&endpoint, "").await });
-    match answer.with_context(|| format!("no store answers at {endpoint}"))? {
-        Health::Serving => Ok(()),
-        Health::NotServing | Health::Unknown => bail!("the store at {endpoint} does not serve"),
-    }
+    Ok((config, StoreListeners { local, lan }))
 }
 
 #[expect(

@@ -16,6 +16,7 @@ mod local;
 mod manifest;
 mod midstates;
 mod offers;
+mod pause;
 mod peers;
 mod run;
 mod settings;

@@ -12,16 +12,20 @@ use zeroshare_api::errors;
 use zeroshare_api::rpc::store::v1::local_store_service_server::LocalStoreService;
 use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, FoundFile};
-use zeroshare_wire::convert::{blob_ids, content_id, to_stamp};
+use zeroshare_wire::convert::{
+    blob_ids, content_id, from_system_time, optional_duration, to_stamp,
+};
 use zeroshare_wire::pb::store::v1::{
     CommitContentRequest, CommitContentResponse, DescribeStoreRequest, DescribeStoreResponse,
     FindFilesRequest, FindFilesResponse, ListContentRequest, ListContentResponse,
-    OfferPartialRequest, OfferPartialResponse, StoreRoot, VerifyContentRequest,
-    VerifyContentResponse, WatchContentRequest, WatchContentResponse,
+    OfferPartialRequest, OfferPartialResponse, PauseSharingRequest, PauseSharingResponse,
+    StoreRoot, VerifyContentRequest, VerifyContentResponse, WatchContentRequest,
+    WatchContentResponse,
 };
 
 use crate::access::Caller;
 use crate::answer::Answer;
+use crate::pause::MAX_PAUSE;
 use crate::peers::{Boxed, malformed};
 use crate::status;
 use crate::store::Store;
@@ -69,6 +73,8 @@ impl LocalStoreService for Local {
             active_transfers: u32::try_from(self.store.transfers.count()).unwrap_or(u32::MAX),
             sent_bytes: self.store.sent_bytes(),
             restriction: facts.restriction.clone(),
+            resume_time: self.store.pause.resume_time().map(from_system_time),
+            upload_limit_bytes: self.store.uploads.bytes_per_second().unwrap_or(0),
         }))
     }
 
@@ -184,6 +190,22 @@ impl LocalStoreService for Local {
             .map_err(|error| status::commit_status(&error))?;
         self.store.offers.changed(&id);
         Ok(Response::new(CommitContentResponse {}))
+    }
+
+    async fn pause_sharing(
+        &self,
+        request: Request<PauseSharingRequest>,
+    ) -> Result<Response<PauseSharingResponse>, Status> {
+        let caller = Caller::of_local(request.extensions())?;
+        caller.owner()?;
+        let duration = request.get_ref().duration.as_ref();
+        let duration = optional_duration("duration", duration, MAX_PAUSE).map_err(malformed)?;
+        let duration = duration.unwrap_or_default();
+        tracing::info!(%caller, ?duration, "pauses sharing");
+        self.store.pause.set(duration);
+        Ok(Response::new(PauseSharingResponse {
+            resume_time: self.store.pause.resume_time().map(from_system_time),
+        }))
     }
 }
 

@@ -9,7 +9,9 @@ use zeroshare_wire::pb::store::v1::ReadManifestResponse;
 use crate::answer::Answer;
 use crate::slots::Slot;
 use crate::store::{Source, Store};
-use crate::transfer::PAGE_BYTES;
+
+/// What is sent at once.
+const PART_BYTES: usize = 256 * 1024;
 
 /// Sends the manifest's text part by part; the slot is kept until its end, or until the reader is too slow.
 pub(crate) fn send(
@@ -22,8 +24,8 @@ pub(crate) fn send(
         let _slot = slot;
         let text = source.pieces().manifest_text();
         // An empty tree's manifest is one empty part, so that a reader sees that there is one.
-        for start in (0..text.len().max(1)).step_by(PAGE_BYTES) {
-            let end = (start + PAGE_BYTES).min(text.len());
+        for start in (0..text.len().max(1)).step_by(PART_BYTES) {
+            let end = (start + PART_BYTES).min(text.len());
             let part = text.get(start..end).unwrap_or_default();
             let data = teller.hold(pages.as_ref(), Bytes::copy_from_slice(part))?;
             teller.tell(ReadManifestResponse { data })?;

@@ -158,7 +158,21 @@ impl Wanted {
                 digest: Some(list.list_digest),
             });
         let offer = || store.offers.find(content, audience);
-        let Some(list) = known.or_else(|| offer().and_then(|offer| offer.list(line))) else {
+        let list = known.or_else(|| offer().and_then(|offer| offer.list(line)));
+        // Something may have been sent under the list of an offer that has just ended.
+        let is_other = |list: &Option<PartialList>| {
+            let named = self.list_digest.is_some();
+            named && list.as_ref().and_then(|list| list.digest) != self.list_digest
+        };
+        let list = if list.is_none() || is_other(&list) {
+            let ended = store
+                .offers
+                .ended_list((content, line), self.list_digest, audience);
+            ended.or(list)
+        } else {
+            list
+        };
+        let Some(list) = list else {
             let is_held = store
                 .shelf
                 .holding(content, audience)

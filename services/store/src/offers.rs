@@ -1,13 +1,17 @@
 //! Content that is still being fetched, and offered meanwhile.
 
+mod ended;
 mod offer;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{Notify, broadcast};
 use zeroshare_content::ContentId;
 use zeroshare_shelf::Audience;
+
+use ended::EndedLists;
 
 pub(crate) use offer::{Offer, PartialList};
 
@@ -19,6 +23,8 @@ const MAX_OFFERS: usize = 256;
 pub(crate) struct Offers {
     /// Several fetches of one content go to several places.
     current: Mutex<BTreeMap<ContentId, Vec<Arc<Offer>>>>,
+    /// Under what may still be asked for.
+    ended: Mutex<EndedLists>,
     changes: broadcast::Sender<ContentId>,
     /// Rung at the end of each: what its writer did not commit is to be hashed.
     work: Arc<Notify>,
@@ -28,6 +34,7 @@ impl Offers {
     pub(crate) fn new(changes: broadcast::Sender<ContentId>, work: Arc<Notify>) -> Self {
         Self {
             current: Mutex::default(),
+            ended: Mutex::default(),
             changes,
             work,
         }
@@ -58,8 +65,32 @@ impl Offers {
         }
         drop(offers);
         offer.end();
+        self.keep_lists(&id, offer);
         self.changed(&id);
         self.work.notify_one();
+    }
+
+    /// Finds a list of an offer that ended lately: the newest of a file by its line, or that of a digest.
+    pub(crate) fn ended_list(
+        &self,
+        of: (&ContentId, u32),
+        digest: Option<[u8; 32]>,
+        audience: Audience,
+    ) -> Option<PartialList> {
+        self.ended().find(Instant::now(), of, digest, audience)
+    }
+
+    fn keep_lists(&self, id: &ContentId, offer: &Offer) {
+        let now = Instant::now();
+        for line in offer.listed_lines() {
+            if let Some(list) = offer.list(line) {
+                self.ended().keep(now, (id, line), offer.is_shared(), list);
+            }
+        }
+    }
+
+    fn ended(&self) -> MutexGuard<'_, EndedLists> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Finds the offer that has most of it.

@@ -47,7 +47,13 @@ impl Peers {
 
     fn caller(&self, extensions: &Extensions) -> Result<Caller, Status> {
         match self.door {
-            Door::Lan => Caller::of_lan(extensions, &self.store.networks),
+            Door::Lan => {
+                let caller = Caller::of_lan(extensions, &self.store.networks)?;
+                match self.store.pause.left() {
+                    Some(left) => Err(status::paused(left)),
+                    None => Ok(caller),
+                }
+            }
             Door::Local => Caller::of_local(extensions),
         }
     }

@@ -23,6 +23,7 @@ use zeroshare_shelf::{IndexError, Shelf, ShelfError, ShelfEvent, ShelfOptions, b
 
 use crate::access::Doorkeeper;
 use crate::local::Local;
+use crate::pause;
 use crate::peers::{Door, Peers};
 use crate::settings::StoreConfig;
 use crate::slots::Slots;
@@ -99,6 +100,7 @@ pub async fn run(
     }));
 
     lifetime.spawn("look at stores", upkeep::look(Arc::clone(&store)));
+    lifetime.spawn("end pauses", pause::follow(Arc::clone(&store)));
     lifetime.spawn("verify new trees", upkeep::verify_new(Arc::clone(&store)));
     if let Some(age) = config.reverify_age {
         let again = upkeep::verify_old(Arc::clone(&store), age, config.reverify_rate_bytes);

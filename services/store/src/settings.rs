@@ -15,8 +15,9 @@ use zeroshare_chassis::serve::LanBounds;
 use zeroshare_chassis::settings::{CommonConfig, SettingsError, StaticPeer, choose, choose_list};
 use zeroshare_shelf::{Environment, IndexPlace, RootKind, ShelvedRoot, StoreRoot, store_roots};
 
-/// Transfers at once: each is a thread that reads, and more of them are no faster together.
-const MAX_TRANSFERS: u32 = 32;
+/// Transfers at once: as many as a crowd of 16 that starts together needs twice over. Who is told to come back loses more
+/// than who waits for the line, by simulation.
+const MAX_TRANSFERS: u32 = 64;
 
 /// Transfers at once to one peer: one that is served by several others needs few of each.
 const MAX_TRANSFERS_PER_PEER: u32 = 8;
@@ -75,7 +76,7 @@ pub struct StoreSettings {
         value_delimiter = ','
     )]
     pub store_api: Vec<SocketAddr>,
-    /// Transfers to peers at once; further ones are told to come back [default: 32].
+    /// Transfers to peers at once; further ones are told to come back [default: 64].
     #[arg(long, value_name = "COUNT", env = "ZEROSHARE_MAX_TRANSFERS")]
     pub max_transfers: Option<u32>,
     /// Transfers to one peer at once [default: 8].

@@ -9,7 +9,7 @@ use zeroshare_content::ContentId;
 use zeroshare_shelf::{CommitError, IndexError, OpenError, ReadError, ShelfError};
 
 /// When a peer may come back that found all slots taken: a transfer of a few pieces is done by then.
-const BUSY_RETRY: Duration = Duration::from_millis(500);
+const BUSY_RETRY: Duration = Duration::from_millis(100);
 
 /// When a caller may come back that found us draining.
 const RESTART_RETRY: Duration = Duration::from_secs(2);
@@ -53,6 +53,17 @@ pub(crate) fn too_many_transfers() -> Status {
         "too many transfers at once",
     );
     errors::with_retry(status, BUSY_RETRY)
+}
+
+/// For peers, while nothing is shared.
+pub(crate) fn paused(left: Duration) -> Status {
+    let status = errors::status(
+        Code::PermissionDenied,
+        ErrorReason::NotAllowed,
+        &[],
+        "sharing is paused here",
+    );
+    errors::with_retry(status, left)
 }
 
 pub(crate) fn lagged() -> Status {

@@ -13,6 +13,7 @@ use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, OpenError, PieceSource, Shelf};
 
 use crate::offers::{Offer, Offers};
+use crate::pause::Pause;
 use crate::slots::Slots;
 use crate::status;
 use crate::transfer::{LeastSent, PagePool};
@@ -45,6 +46,8 @@ pub(crate) struct Store {
     pub(crate) least_sent: LeastSent,
     /// What answers are put together in.
     pub(crate) pages: Arc<PagePool>,
+    /// Whether peers are served now.
+    pub(crate) pause: Pause,
     /// The limit of all that peers are sent.
     pub(crate) uploads: Throttle,
     /// What changed, whole or in part.
@@ -108,6 +111,7 @@ impl Store {
             watches: Slots::new(MAX_WATCHES, MAX_WATCHES_PER_PEER),
             least_sent: LeastSent::default(),
             pages: Arc::default(),
+            pause: Pause::default(),
             uploads: parts.uploads,
             changes: parts.changes,
             work: parts.work,

@@ -7,6 +7,6 @@ mod send;
 mod writer;
 
 pub(crate) use least_sent::LeastSent;
-pub(crate) use pages::{PAGE_BYTES, PagePool};
+pub(crate) use pages::PagePool;
 pub(crate) use plan::{Order, plan};
 pub(crate) use send::Transfer;

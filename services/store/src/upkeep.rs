@@ -93,7 +93,7 @@ pub(crate) async fn verify_new(store: Arc<Store>) {
         while let Some(id) = next_new(&store) {
             let watching = Arc::clone(&store);
             // Its writer may say meanwhile that it was proven on the way in.
-            let is_wanted = move |_| watching.shelf.is_unverified(&id);
+            let is_wanted = move |_| watching.shelf.is_unverified(id);
             if !hash(&store, id, Copies::Unverified, is_wanted).await {
                 pause(&store, FAILURE_PAUSE).await;
             }
@@ -154,7 +154,7 @@ async fn hash(
 ) -> bool {
     tracing::debug!(content = %id, "hashing content");
     let hashed = store.on_disk("hash content", move |store| {
-        store.shelf.verify(&id, copies, &mut |bytes| {
+        store.shelf.verify(id, copies, &mut |bytes| {
             if is_wanted(bytes) && !store.lifetime.is_stopping() {
                 ControlFlow::Continue(())
             } else {

@@ -110,7 +110,8 @@ pub(crate) fn contents(store: &Arc<Store>, audience: Audience) -> Watched<WatchC
             }
             after = page.last().map(|holding| holding.id);
             for holding in &page {
-                tell(&told, Event::Held(convert::held_whole(holding))).await?;
+                let held = unless_paused(&watching, convert::held_whole(holding));
+                tell(&told, Event::Held(held)).await?;
             }
             if page.len() < PAGE {
                 break;
@@ -128,17 +129,23 @@ pub(crate) fn contents(store: &Arc<Store>, audience: Audience) -> Watched<WatchC
     })
 }
 
-/// What is held of a tree now; `None`: nothing for these ears.
+/// What is held of something now; `None`: nothing for these ears.
 pub(crate) fn held(store: &Store, id: &ContentId, audience: Audience) -> Option<HeldContent> {
     let whole = store.shelf.holding(id, audience);
     let part = store.offers.find(id, audience);
-    match (whole, part) {
-        (Some(holding), Some(offer)) if !holding.is_readable() => {
-            Some(convert::held_in_part(&offer))
-        }
-        (Some(holding), _) => Some(convert::held_whole(&holding)),
-        (None, Some(offer)) => Some(convert::held_in_part(&offer)),
-        (None, None) => None,
+    let held = match (whole, part) {
+        (Some(holding), Some(offer)) if !holding.is_readable() => convert::held_in_part(&offer),
+        (Some(holding), _) => convert::held_whole(&holding),
+        (None, Some(offer)) => convert::held_in_part(&offer),
+        (None, None) => return None,
+    };
+    Some(unless_paused(store, held))
+}
+
+fn unless_paused(store: &Store, held: HeldContent) -> HeldContent {
+    HeldContent {
+        offered: held.offered && !store.pause.is_on(),
+        ..held
     }
 }
 

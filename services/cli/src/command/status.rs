@@ -67,6 +67,9 @@ struct StorePart {
     active_transfers: u32,
     sent_bytes: u64,
     restriction: String,
+    /// While nothing is shared: when that ends.
+    resume_time: Option<String>,
+    upload_limit_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]

@@ -20,8 +20,9 @@ use zeroshare_content::ContentId;
 use zeroshare_wire::pb::store::v1::{
     CommitContentRequest, CommitContentResponse, DescribeStoreRequest, DescribeStoreResponse,
     FindFilesRequest, FindFilesResponse, HeldContent, ListContentRequest, ListContentResponse,
-    OfferPartialRequest, OfferPartialResponse, VerifyContentRequest, VerifyContentResponse,
-    WatchContentRequest, WatchContentResponse, watch_content_response::Event,
+    OfferPartialRequest, OfferPartialResponse, PauseSharingRequest, PauseSharingResponse,
+    VerifyContentRequest, VerifyContentResponse, WatchContentRequest, WatchContentResponse,
+    watch_content_response::Event,
 };
 
 type Held = BTreeMap<String, HeldContent>;
@@ -176,6 +177,13 @@ impl LocalStoreService for Service {
         &self,
         _request: Request<Streaming<CommitContentRequest>>,
     ) -> Result<Response<CommitContentResponse>, Status> {
+        Err(Status::unimplemented("discovery does not ask this"))
+    }
+
+    async fn pause_sharing(
+        &self,
+        _request: Request<PauseSharingRequest>,
+    ) -> Result<Response<PauseSharingResponse>, Status> {
         Err(Status::unimplemented("discovery does not ask this"))
     }
 }

@@ -142,6 +142,11 @@ impl Offer {
         self.list(0)?.digest
     }
 
+    /// The lines of files of which midstates were given.
+    pub(crate) fn listed_lines(&self) -> Vec<u32> {
+        self.progress().lists.keys().copied().collect()
+    }
+
     /// The midstates by which slices of the file on a line ask to be judged, once all are known.
     pub(crate) fn whole_list(&self, line: u32) -> Option<Midstates> {
         let (_, size) = self.large_file(line)?;

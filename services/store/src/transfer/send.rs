@@ -14,7 +14,7 @@ use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
 use zeroshare_wire::pb::store::v1::{ContentHead, PieceHeader, StreamEncoding};
 
 use super::Order;
-use super::writer::{Field, PageWriter, Pages};
+use super::writer::{Field, PageWriter, Pages, Policy};
 use crate::answer::{Answer, Teller};
 use crate::slots::Slot;
 use crate::status;
@@ -45,12 +45,15 @@ impl Transfer {
     }
 
     fn send(&self, teller: &Teller<Bytes>) -> Result<(), Status> {
-        let throttle = (self.audience == Audience::Peers).then_some(&self.store.uploads);
+        let policy = (self.audience == Audience::Peers).then_some(Policy {
+            throttle: &self.store.uploads,
+            pause: &self.store.pause,
+        });
         let pages = Pages {
             teller,
             pool: &self.store.pages,
             budget: self.pages.as_ref(),
-            throttle,
+            policy,
         };
         let mut writer = PageWriter::new(pages, self.expected_bytes());
         let sent = self.write(teller, &mut writer);

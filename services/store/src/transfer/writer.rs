@@ -1,5 +1,8 @@
 //! Puts an answer together, page by page.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use prost::Message as _;
 use tonic::Status;
@@ -9,9 +12,10 @@ use zeroshare_shelf::Sink;
 use zeroshare_wire::pb::store::v1::ReadPiecesResponse;
 use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
 
-use super::pages::{PAGE_BYTES, Page, PagePool};
+use super::pages::{PAGE_BYTES, Page, PagePool, SLOW_PAGE_BYTES};
 use crate::answer::Teller;
-use std::sync::Arc;
+use crate::pause::Pause;
+use crate::status;
 
 /// gRPC's prefix: whether the message is compressed, and its length in four bytes.
 const PREFIX_BYTES: usize = 5;
@@ -19,6 +23,9 @@ const PREFIX_BYTES: usize = 5;
 /// A prefix, the field's tag, and its length as a varint of four bytes: every run of bytes in a page is shorter.
 const DATA_PREFIX_BYTES: usize = PREFIX_BYTES + 1 + VARINT_BYTES;
 const VARINT_BYTES: usize = 4;
+
+/// A line that takes longer for a page moves less than 100 MB/s.
+const SLOW: Duration = Duration::from_millis(10);
 
 /// At the end of a page no message of data begins that has less room, if it has more to say.
 const LEAST_DATA_BYTES: usize = 8 * 1024;
@@ -37,8 +44,16 @@ pub(super) struct Pages<'a> {
     pub(super) pool: &'a Arc<PagePool>,
     /// What may be in memory for this reader; `None` outside the accept loop.
     pub(super) budget: Option<&'a PageBudget>,
-    /// The limit of all that is sent; `None` for readers on this machine.
-    pub(super) throttle: Option<&'a Throttle>,
+    /// What holds for peers, and not for readers on this machine.
+    pub(super) policy: Option<Policy<'a>>,
+}
+
+/// What a node's owner lets peers have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Policy<'a> {
+    /// The limit of all that is sent.
+    pub(super) throttle: &'a Throttle,
+    pub(super) pause: &'a Pause,
 }
 
 /// Writes messages of `ReadPieces` as gRPC frames them, so that files are read to where they are sent from.
@@ -48,6 +63,8 @@ pub(super) struct PageWriter<'a> {
     page: Option<Page>,
     /// About how many bytes are still to come, so that no page is larger than needed.
     expected: u64,
+    /// How long the reader took to take the last page.
+    handed_over_in: Duration,
     /// The message of data that is being filled.
     open: Option<Open>,
     /// Why no more is wanted.
@@ -69,6 +86,7 @@ impl<'a> PageWriter<'a> {
             pages,
             page: None,
             expected,
+            handed_over_in: Duration::ZERO,
             open: None,
             failure: None,
         }
@@ -167,9 +185,14 @@ impl<'a> PageWriter<'a> {
     }
 
     fn new_page(&self, least: usize) -> Result<Page, Status> {
-        let most = match self.pages.throttle {
-            Some(throttle) => throttle.portion(PAGE_BYTES),
-            None => PAGE_BYTES,
+        let most = self
+            .pages
+            .policy
+            .map_or(PAGE_BYTES, |policy| policy.throttle.portion(PAGE_BYTES));
+        let most = if self.handed_over_in < SLOW {
+            most
+        } else {
+            most.min(SLOW_PAGE_BYTES)
         };
         let expected = usize::try_from(self.expected).unwrap_or(PAGE_BYTES);
         let size = expected.min(most).max(least).min(PAGE_BYTES);
@@ -190,10 +213,16 @@ impl<'a> PageWriter<'a> {
             return Ok(());
         }
         self.expected = self.expected.saturating_sub(bytes);
-        if let Some(throttle) = self.pages.throttle {
+        if let Some(Policy { throttle, pause }) = self.pages.policy {
             self.pages.teller.pause(throttle.take(bytes))?;
+            if let Some(left) = pause.left() {
+                return Err(status::paused(left));
+            }
         }
-        self.pages.teller.tell(Bytes::from_owner(page))
+        let began = Instant::now();
+        let told = self.pages.teller.tell(Bytes::from_owner(page));
+        self.handed_over_in = began.elapsed();
+        told
     }
 }
 

@@ -110,6 +110,8 @@ fn store_part(store: DescribeStoreResponse) -> StorePart {
         active_transfers: store.active_transfers,
         sent_bytes: store.sent_bytes,
         restriction: store.restriction,
+        resume_time: words::moment(store.resume_time.as_ref()),
+        upload_limit_bytes: store.upload_limit_bytes,
     }
 }
 

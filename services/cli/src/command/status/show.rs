@@ -92,6 +92,13 @@ fn write_store(store: &StorePart, page: &mut Page) -> fmt::Result {
         "     {transfers} running, {} sent",
         words::size(store.sent_bytes)
     )?;
+    if let Some(time) = &store.resume_time {
+        page.bad(&format!("  paused: nothing is shared until {time}\n"))?;
+    }
+    if store.upload_limit_bytes > 0 {
+        let limit = words::size(store.upload_limit_bytes);
+        writeln!(page, "  peers are sent at most {limit} a second")?;
+    }
     for root in &store.roots {
         let shared = if root.shared {
             "offered"
