@@ -64,7 +64,8 @@ struct Waiting {
     payload: Vec<u8>,
     /// Stop once so many others answered; `None`: in a round nobody listens.
     enough: Option<u8>,
-    heard: BTreeSet<Place>,
+    /// Who else answered, for each name in the answer: others may hold one and not the other.
+    heard: BTreeMap<Tag, BTreeSet<Place>>,
 }
 
 impl Answers {
@@ -73,15 +74,21 @@ impl Answers {
     }
 
     /// Takes in that somebody answered.
-    pub(crate) fn hear(&mut self, nonce: u64, source: Place) {
+    pub(crate) fn hear(&mut self, answer: &Answer, source: Place) {
+        let nonce = answer.nonce;
         let Some(waiting) = self.waiting.get_mut(&nonce) else {
             return;
         };
         let Some(enough) = waiting.enough else {
             return;
         };
-        waiting.heard.insert(source);
-        if waiting.heard.len() >= usize::from(enough) {
+        for holding in &answer.holdings {
+            if let Some(heard) = waiting.heard.get_mut(&holding.tag) {
+                heard.insert(source);
+            }
+        }
+        let mut heard = waiting.heard.values();
+        if heard.all(|heard| heard.len() >= usize::from(enough)) {
             self.remove(nonce);
         }
     }
@@ -125,6 +132,8 @@ impl Membership {
         if contents.is_empty() {
             return Ok(());
         }
+        let names = answer.holdings.iter().map(|holding| holding.tag);
+        let others = names.map(|name| (name, BTreeSet::new())).collect();
         let payload = self.identity.say(Body::Answer(answer), trace);
         if payload.len() > len {
             return Err(DropReason::ReplyTooLong);
@@ -145,7 +154,7 @@ impl Membership {
             asker: (heard.key.1, self.speech_of_answer(heard)),
             payload,
             enough: (query.round == 0).then_some(query.enough.min(MOST_ENOUGH)),
-            heard: BTreeSet::new(),
+            heard: others,
         };
         self.answers.insert(query.nonce, waiting)?;
         self.speak_answers(now);

@@ -213,11 +213,7 @@ impl Membership {
     /// What peers say of it counts up to four times what this node sees itself: they may hear more, or lie.
     pub(crate) fn estimate(&self) -> u32 {
         let known = u32::try_from(self.peers.counted()).unwrap_or(u32::MAX);
-        let entries = self.peers.iter().filter(|(_, entry)| entry.is_proven());
-        let claimed = entries
-            .map(|(_, entry)| entry.claims_known)
-            .max()
-            .unwrap_or(0);
+        let claimed = self.peers.most_claimed();
         known.max(claimed.min(known.saturating_mul(4)))
     }
 

@@ -34,8 +34,12 @@ const MOST_ASKED_OF_A_PLACE: usize = 16;
 /// … of which so many ahead: the ids that one address may have.
 const MOST_ASKED_AHEAD_OF_A_PLACE: usize = 4;
 
-/// The first repetition comes after this; each later one takes twice as long.
+/// The first repetition comes after this; each later one of those that nobody waits for takes twice as long.
 const FIRST_REPETITION: Duration = Duration::from_millis(40);
+
+/// Where somebody waits for it, repetitions come after three usual round trips, but not sooner or later than this.
+const URGENT_REPETITION: (Duration, Duration) =
+    (Duration::from_millis(20), Duration::from_millis(300));
 
 /// With a fifth of all datagrams lost, one peer in a hundred stays silent over so many, and is asked again later.
 const TRIES: u32 = 5;
@@ -48,6 +52,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Somebody whose beacons surprise is asked again after this.
 const ASK_SURPRISING_AGAIN: Duration = Duration::from_secs(2);
+
+/// Whoever claims a peer's name at another port is asked this long after the one before.
+const ASK_NEWCOMER_AGAIN: Duration = Duration::from_millis(500);
 
 /// The questions that wait for their echo.
 #[derive(Debug, Default)]
@@ -65,6 +72,8 @@ struct Asked {
     /// Whom it is about, unless only an address is known.
     key: Option<PeerKey>,
     speech: Speech,
+    /// Whether somebody waits for it, and silence costs the peer nothing that it had.
+    is_urgent: bool,
     tries: u32,
     first_at: Option<Instant>,
     due: Option<Instant>,
@@ -76,6 +85,7 @@ impl Asked {
             target,
             key,
             speech,
+            is_urgent: false,
             tries: 0,
             first_at: None,
             due: None,
@@ -173,13 +183,18 @@ impl Membership {
             return;
         };
         if !entry.is_proven() && self.peers.proven() < ASKED_AHEAD {
-            self.ask_entry(now, key, ASK_AGAIN, Speech::Ahead);
+            self.ask_entry(now, key, ASK_AGAIN, (Speech::Ahead, false));
         }
     }
 
     /// Asks a peer for an echo because it is needed now.
     pub(crate) fn prove_now(&mut self, now: Instant, key: &PeerKey) {
-        self.ask_entry(now, key, Duration::ZERO, Speech::Own);
+        self.ask_entry(now, key, Duration::ZERO, (Speech::Own, false));
+    }
+
+    /// The same because a lookup waits for it, and soon again while there is no echo.
+    pub(crate) fn prove_urgently(&mut self, now: Instant, key: &PeerKey) {
+        self.ask_entry(now, key, Duration::ZERO, (Speech::Own, true));
     }
 
     /// Lets a peer say itself where it stands, because what came in its name does not fit.
@@ -187,15 +202,15 @@ impl Membership {
     /// It is asked where it is known to be, and where the newcomer says that it is: silence at the second proves
     /// nothing against it.
     pub(crate) fn reprove(&mut self, now: Instant, heard: &Heard) {
-        self.reprove_after(now, heard, ASK_SURPRISING_AGAIN);
+        self.reprove_after(now, heard, ASK_SURPRISING_AGAIN, false);
     }
 
     /// The same because it is needed now.
-    pub(crate) fn reprove_now(&mut self, now: Instant, heard: &Heard) {
-        self.reprove_after(now, heard, Duration::ZERO);
+    pub(crate) fn reprove_now(&mut self, now: Instant, heard: &Heard, is_urgent: bool) {
+        self.reprove_after(now, heard, Duration::ZERO, is_urgent);
     }
 
-    fn reprove_after(&mut self, now: Instant, heard: &Heard, pause: Duration) {
+    fn reprove_after(&mut self, now: Instant, heard: &Heard, pause: Duration, is_urgent: bool) {
         let Some(entry) = self.peers.get(&heard.key) else {
             return;
         };
@@ -206,25 +221,42 @@ impl Membership {
         } else {
             Speech::Ahead
         };
-        self.ask_entry(now, &heard.key, pause, speech);
+        self.ask_entry(now, &heard.key, pause, (speech, is_urgent));
         if known != port && port != 0 {
-            self.ask_newcomer(now, heard, known);
+            self.ask_newcomer(now, heard, (known, is_urgent));
         }
     }
 
     /// Asks whoever claims a peer's name at another port: one at a time, and from what strangers have.
-    fn ask_newcomer(&mut self, now: Instant, heard: &Heard, known: u16) {
+    ///
+    /// Of those who claim it meanwhile each is as likely to be the next: whoever floods hides nobody for long.
+    fn ask_newcomer(&mut self, now: Instant, heard: &Heard, (known, is_urgent): (u16, bool)) {
+        let Some(entry) = self.peers.get_mut(&heard.key) else {
+            return;
+        };
+        entry.newcomers = entry.newcomers.saturating_add(1);
+        if self.rng.u32(0..entry.newcomers) > 0 {
+            return;
+        }
+        let asked_at = entry.newcomer_asked_at;
         self.echoes.forget_planned_of(&heard.key, known);
-        let entry = self.peers.get(&heard.key);
-        let at = entry
-            .and_then(|entry| entry.newcomer_asked_at)
-            .map_or(now, |asked| (asked + ASK_SURPRISING_AGAIN).max(now));
+        let at = asked_at.map_or(now, |asked| (asked + ASK_NEWCOMER_AGAIN).max(now));
         let target = heard.key.1.port(heard.unicast_port);
-        self.ask_echo_at(now, at, Asked::new(target, Some(heard.key), Speech::Ahead));
+        let asked = Asked {
+            is_urgent,
+            ..Asked::new(target, Some(heard.key), Speech::Ahead)
+        };
+        self.ask_echo_at(now, at, asked);
     }
 
     /// Asks a peer where it is known to be, but no sooner than `pause` after the last time.
-    fn ask_entry(&mut self, now: Instant, key: &PeerKey, pause: Duration, speech: Speech) {
+    fn ask_entry(
+        &mut self,
+        now: Instant,
+        key: &PeerKey,
+        pause: Duration,
+        (speech, is_urgent): (Speech, bool),
+    ) {
         let Some(entry) = self.peers.get(key) else {
             return;
         };
@@ -235,10 +267,15 @@ impl Membership {
         let at = entry
             .echo_asked_at
             .map_or(now, |asked| (asked + pause).max(now));
+        let is_urgent = is_urgent && !entry.is_proven();
         if !entry.is_proven() {
             self.echoes.forget_planned_of(key, target.port());
         }
-        self.ask_echo_at(now, at, Asked::new(target, Some(*key), speech));
+        let asked = Asked {
+            is_urgent,
+            ..Asked::new(target, Some(*key), speech)
+        };
+        self.ask_echo_at(now, at, asked);
     }
 
     /// Asks whoever listens at an address for an echo.
@@ -275,7 +312,7 @@ impl Membership {
         let payload = self.identity.say(Body::Echo(Echo { nonce, reply }), None);
         let destination = Destination::One(asked.target);
         let was_sent = self.send(now, destination, asked.speech, payload);
-        asked.due = Some(now + FIRST_REPETITION * 2_u32.pow(asked.tries));
+        asked.due = Some(now + self.repetition_of(&asked));
         asked.tries += u32::from(was_sent);
         asked.first_at.get_or_insert(now);
         if let Some(entry) = asked.key.and_then(|key| self.peers.get_mut(&key)) {
@@ -283,9 +320,20 @@ impl Membership {
                 entry.echo_asked_at = Some(now);
             } else {
                 entry.newcomer_asked_at = Some(now);
+                entry.newcomers = 0;
             }
         }
         self.echoes.insert(nonce, asked);
+    }
+
+    /// How long to wait for an echo before it is asked for again.
+    fn repetition_of(&self, asked: &Asked) -> Duration {
+        if asked.is_urgent {
+            let usual = self.echoes.round_trip().unwrap_or_default() * 3;
+            return usual.clamp(URGENT_REPETITION.0, URGENT_REPETITION.1)
+                * 2_u32.pow(asked.tries / 3);
+        }
+        FIRST_REPETITION * 2_u32.pow(asked.tries)
     }
 
     /// Asks again where there was no echo yet, and gives up after the last try.
@@ -367,6 +415,7 @@ impl Membership {
             .add_proven(now, &mut self.rng, heard)
             .map_err(|_| DropReason::TableFull)?;
         if self.peers.prove(now, heard, asked_at) {
+            self.absences.clear();
             self.say(Event::PeerUp(heard.key.0));
         }
         if let Some(entry) = self.peers.get_mut(&heard.key) {

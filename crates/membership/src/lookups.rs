@@ -4,6 +4,7 @@
 //! unicast to the likeliest and to whoever no road reaches; then again every 30 to 50 ms while nobody usable answered,
 //! more slowly later. Whoever answers is told to the edge once it echoed.
 
+mod absences;
 mod asking;
 mod claims;
 
@@ -15,6 +16,7 @@ use std::{
 use zeroshare_content::ContentId;
 use zeroshare_wire::datagram::{Day, DayKey, Holding, HoldingState, Tag, TraceContext};
 
+pub(crate) use self::absences::Absences;
 use crate::{
     event::{Claim, LookupId},
     holdings::WHOLE,
@@ -28,11 +30,18 @@ const MOST_LOOKUPS: usize = 256;
 /// How many providers are wanted unless somebody wants more.
 pub(crate) const ENOUGH: u8 = 3;
 
+/// Peers that one lookup asks for their echo in haste.
+const MOST_URGENT: u32 = 8;
+
+/// What nobody had a moment ago is looked for no longer than this: it may have come since, without a word.
+const SECOND_LOOK: Duration = Duration::from_millis(150);
+
 /// All lookups that are open.
 #[derive(Debug, Default)]
 pub(crate) struct Lookups {
     open: BTreeMap<LookupId, Lookup>,
-    by_nonce: BTreeMap<u64, LookupId>,
+    /// One question may be for several lookups.
+    by_nonce: BTreeMap<u64, Vec<LookupId>>,
     last_id: u64,
 }
 
@@ -58,6 +67,10 @@ struct Lookup {
     asks: u32,
     asks_since_found: u32,
     round: u8,
+    /// Whether anybody answered, usable or not.
+    heard_answers: bool,
+    /// Peers that were asked for their echo in haste.
+    urgent_echoes: u32,
     nonces: BTreeSet<u64>,
     trace: Option<TraceContext>,
     found: BTreeMap<(PeerKey, ContentId), Told>,
@@ -77,9 +90,14 @@ type Claimed = (Holding, Claim);
 
 /// The names of what is looked for, on each day whose names are accepted.
 #[derive(Debug)]
-struct Tags(BTreeMap<Day, BTreeMap<Tag, ContentId>>);
+pub(crate) struct Tags(BTreeMap<Day, BTreeMap<Tag, ContentId>>);
 
 impl Tags {
+    fn all(&self) -> impl Iterator<Item = (Day, Tag)> {
+        let days = self.0.iter();
+        days.flat_map(|(day, tags)| tags.keys().map(|tag| (*day, *tag)))
+    }
+
     fn content(&self, tag: Tag) -> Option<ContentId> {
         self.0.values().find_map(|tags| tags.get(&tag)).copied()
     }
@@ -118,10 +136,25 @@ impl Lookups {
         lookup.is_some_and(|one| one.tags.of_day(day).any(|(named, _)| named == tag))
     }
 
+    /// Whether one more peer is asked for its echo in haste: for each lookup a few, for many may be bystanders.
+    fn may_be_urgent(&mut self, id: LookupId) -> bool {
+        let Some(lookup) = self.open.get_mut(&id) else {
+            return false;
+        };
+        lookup.urgent_echoes += 1;
+        lookup.urgent_echoes <= MOST_URGENT
+    }
+
     fn close(&mut self, id: LookupId) {
         if let Some(lookup) = self.open.remove(&id) {
             for nonce in &lookup.nonces {
-                self.by_nonce.remove(nonce);
+                let Some(lookups) = self.by_nonce.get_mut(nonce) else {
+                    continue;
+                };
+                lookups.retain(|one| *one != id);
+                if lookups.is_empty() {
+                    self.by_nonce.remove(nonce);
+                }
             }
         }
     }
@@ -152,6 +185,20 @@ impl Membership {
     /// Providers come as [`crate::Event::Found`], those known already before this returns; [`crate::Event::LookupEnded`] comes when
     /// its time is over. `None`: too many lookups are open.
     pub fn search(&mut self, now: Instant, search: &Search<'_>) -> Option<LookupId> {
+        let id = self.begin(now, search);
+        self.ask_lookups(now);
+        id
+    }
+
+    /// Begins several lookups at once: as many as fit are asked for in one question.
+    pub fn search_all(&mut self, now: Instant, searches: &[Search<'_>]) -> Vec<Option<LookupId>> {
+        let ids = searches.iter().map(|search| self.begin(now, search));
+        let ids = ids.collect();
+        self.ask_lookups(now);
+        ids
+    }
+
+    fn begin(&mut self, now: Instant, search: &Search<'_>) -> Option<LookupId> {
         if self.lookups.open.len() >= MOST_LOOKUPS {
             return None;
         }
@@ -168,21 +215,25 @@ impl Membership {
                     .collect(),
             )
         };
+        let days = self.holdings.day().accepted().into_iter();
+        let tags = Tags(days.map(names).collect());
+        // Whoever says how many it wants knows that they are about to come.
+        let was_nobody = search.enough.is_none() && self.absences.cover(now, &tags);
+        let wait = if was_nobody {
+            search.wait.min(SECOND_LOOK.max(self.spread() * 3))
+        } else {
+            search.wait
+        };
         let lookup = Lookup {
-            tags: Tags(
-                self.holdings
-                    .day()
-                    .accepted()
-                    .into_iter()
-                    .map(names)
-                    .collect(),
-            ),
+            tags,
             enough: search.enough.unwrap_or(ENOUGH).max(1),
-            deadline: now + search.wait,
+            deadline: now + wait,
             next_ask: None,
             asks: 0,
             asks_since_found: 0,
             round: 0,
+            heard_answers: false,
+            urgent_echoes: 0,
             nonces: BTreeSet::new(),
             trace: search.trace,
             found: BTreeMap::new(),
@@ -190,8 +241,7 @@ impl Membership {
         };
         self.lookups.open.insert(id, lookup);
         self.find_known(now, id);
-        self.plan_first_ask(now, id, search.wait);
-        self.ask_lookups(now);
+        self.plan_first_ask(now, id, wait);
         Some(id)
     }
 

@@ -17,7 +17,7 @@ use crate::{
     event::{BanView, Counters, Destination, Event, Mercy, Report, Transmit, Verdict},
     holdings::{Holdings, Share},
     identity::Identity,
-    lookups::Lookups,
+    lookups::{Absences, Lookups},
     nonces::SeenNonces,
     paging::Paging,
     peers::{Heard, PeerKey, PeerTable, Run},
@@ -48,6 +48,7 @@ pub struct Membership {
     pub(crate) beacons: Beacons,
     pub(crate) echoes: Echoes,
     pub(crate) lookups: Lookups,
+    pub(crate) absences: Absences,
     pub(crate) answers: Answers,
     pub(crate) paging: Paging,
     pub(crate) standings: Standings,
@@ -79,10 +80,11 @@ impl Membership {
             ),
             presence: settings.presence,
             surroundings: Surroundings::new(settings.allowed),
-            peers: PeerTable::default(),
+            peers: PeerTable::assuming(settings.assumed_nodes),
             beacons: Beacons::default(),
             echoes: Echoes::default(),
             lookups: Lookups::default(),
+            absences: Absences::default(),
             answers: Answers::default(),
             paging,
             standings,
@@ -112,8 +114,22 @@ impl Membership {
         self.announce_soon(now, &changed);
         self.look_around(now, &changed);
         if !changed.is_empty() {
+            self.absences.clear();
             self.seek_learnt(now);
         }
+    }
+
+    /// Takes in that this machine slept, or was stopped, and missed what was said: it shows itself and looks around anew.
+    pub fn handle_resume(&mut self, now: Instant) {
+        let all: Vec<u32> = self
+            .surroundings
+            .interfaces()
+            .map(|one| one.index)
+            .collect();
+        self.absences.clear();
+        self.announce_soon(now, &all);
+        self.look_around(now, &all);
+        self.seek_static_now(now);
     }
 
     /// Takes in the static peers: all of them, each time that one of their names got another address.

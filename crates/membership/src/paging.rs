@@ -94,8 +94,10 @@ impl Paging {
         &'a self,
         peers: &'a PeerTable,
     ) -> impl Iterator<Item = SocketAddr> + 'a {
+        let peers = (!self.static_peers.is_empty()).then_some(peers);
         let proven: BTreeSet<SocketAddr> = peers
-            .iter()
+            .into_iter()
+            .flat_map(PeerTable::iter)
             .filter(|(_, entry)| entry.is_proven())
             .map(|(key, entry)| key.1.port(entry.unicast_port()))
             .collect();
@@ -119,6 +121,14 @@ impl Membership {
         self.paging.static_peers = peers.iter().copied().take(MOST_STATIC).collect();
         self.paging.seek_at = (!peers.is_empty()).then_some(now);
         self.seek(now);
+    }
+
+    /// Asks the static peers for an echo before their time.
+    pub(crate) fn seek_static_now(&mut self, now: Instant) {
+        if self.paging.seek_at.is_some() {
+            self.paging.seek_at = Some(now);
+            self.seek(now);
+        }
     }
 
     /// Asks those whom an earlier run learnt for an echo, as far as they are in reach now.

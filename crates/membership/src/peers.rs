@@ -14,7 +14,7 @@ use zeroshare_wire::datagram::{FilterPart, NodeId};
 
 pub(crate) use entry::{Entry, Heard, Order, Run};
 
-use self::census::Census;
+use self::census::{Census, take_one};
 use crate::{echoes::ASKED_AHEAD, place::Place, surroundings::Road};
 
 /// What a peer is known under: an id that it claims, and the address that it claims it from.
@@ -53,6 +53,9 @@ pub(crate) struct PeerTable {
     by_id: BTreeMap<NodeId, BTreeSet<Place>>,
     unproven: Vec<PeerKey>,
     proven: Census,
+    /// How many nodes those with proof say they know, and how many say so.
+    claimed: BTreeMap<u32, usize>,
+    assumed: usize,
     filter_bytes: usize,
     sweep_at: Option<Instant>,
 }
@@ -62,6 +65,14 @@ pub(crate) struct PeerTable {
 pub(crate) struct TableFull;
 
 impl PeerTable {
+    /// An empty table on a network that is believed to have so many other nodes.
+    pub(crate) fn assuming(nodes: u32) -> Self {
+        Self {
+            assumed: nodes as usize,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn get(&self, key: &PeerKey) -> Option<&Entry> {
         self.entries.get(key)
     }
@@ -91,7 +102,10 @@ impl PeerTable {
     ///
     /// One address counts as one node, however many ids it claims, and one id as one, however many addresses it has.
     pub(crate) fn known(&self) -> usize {
-        self.by_id.len().min(self.by_place.len())
+        self.by_id
+            .len()
+            .min(self.by_place.len())
+            .max(self.proven.nodes())
     }
 
     /// How many nodes sent back what was sent to them, counted in the same way.
@@ -103,10 +117,28 @@ impl PeerTable {
     ///
     /// Whoever invents peers makes it no larger: while so few have proof that each is asked for it, only those count.
     pub(crate) fn counted(&self) -> usize {
-        if self.proven() < ASKED_AHEAD {
+        let heard = if self.proven() < ASKED_AHEAD {
             self.proven()
         } else {
             self.known()
+        };
+        heard.max(self.assumed)
+    }
+
+    /// The most nodes that anybody with proof says it knows.
+    pub(crate) fn most_claimed(&self) -> u32 {
+        self.claimed.last_key_value().map_or(0, |(most, _)| *most)
+    }
+
+    /// Notes how many nodes a peer says it knows.
+    pub(crate) fn claim(&mut self, key: &PeerKey, known_nodes: u32) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        let before = std::mem::replace(&mut entry.claims_known, known_nodes);
+        if entry.is_proven() && before != known_nodes {
+            take_one(&mut self.claimed, &before);
+            *self.claimed.entry(known_nodes).or_default() += 1;
         }
     }
 
@@ -164,12 +196,16 @@ impl PeerTable {
     ///
     /// What was heard before it was asked cannot be newer than its reply.
     pub(crate) fn prove(&mut self, now: Instant, heard: &Heard, asked_at: Instant) -> bool {
-        if self.leave_unproven(&heard.key) {
-            self.proven.add(&heard.key);
-        }
+        let was_proven = !self.leave_unproven(&heard.key);
         let Some(entry) = self.entries.get_mut(&heard.key) else {
             return false;
         };
+        if was_proven {
+            self.proven.remove(&heard.key, entry.run());
+        } else {
+            *self.claimed.entry(entry.claims_known).or_default() += 1;
+        }
+        self.proven.add(&heard.key, heard.run);
         let before = entry.filters().size_bytes();
         let news = entry.prove(now, heard, asked_at);
         self.filter_bytes = self.filter_bytes - before + entry.filters().size_bytes();
@@ -186,7 +222,8 @@ impl PeerTable {
         }
         entry.unproven_at = Some(self.unproven.len());
         self.unproven.push(*key);
-        self.proven.remove(key);
+        self.proven.remove(key, entry.run());
+        take_one(&mut self.claimed, &entry.claims_known);
         true
     }
 
@@ -219,7 +256,8 @@ impl PeerTable {
         let entry = self.entries.remove(key)?;
         let (node, place) = key;
         if was_proven {
-            self.proven.remove(key);
+            self.proven.remove(key, entry.run());
+            take_one(&mut self.claimed, &entry.claims_known);
         }
         self.filter_bytes -= entry.filters().size_bytes();
         if let Some(ids) = self.by_place.get_mut(place) {

@@ -35,8 +35,8 @@ impl Membership {
             self.check_order(now, heard, alive.filter.as_ref())?;
         }
         self.peers.hear(now, heard, alive.ttl);
-        let ports_changed = self.peers.get_mut(&heard.key).is_some_and(|entry| {
-            entry.claims_known = alive.known_nodes;
+        self.peers.claim(&heard.key, alive.known_nodes);
+        let ports_changed = self.peers.get(&heard.key).is_some_and(|entry| {
             (entry.store_port(), entry.unicast_port()) != (heard.store_port, heard.unicast_port)
         });
         if ports_changed {
@@ -81,6 +81,7 @@ impl Membership {
         if !self.holdings.day().accepts(part.day) {
             return Err(DropReason::OtherDay);
         }
+        self.absences.void_all_in(part.day, &part.bloom);
         self.peers
             .take_filter(now, &heard.key, heard.run.sequence, part);
         Ok(())

@@ -35,6 +35,8 @@ pub struct Settings {
     pub day: Day,
     /// What an earlier run learnt.
     pub memory: Memory,
+    /// How many other nodes are believed to be there even if fewer are heard; 0 but where somebody knows better.
+    pub assumed_nodes: u32,
 }
 
 /// What is worth keeping over a restart. Bounded.

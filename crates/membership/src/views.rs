@@ -1,6 +1,6 @@
 //! Peers as the edge sees them.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{collections::BTreeSet, net::SocketAddr, time::Instant};
 
 use zeroshare_wire::datagram::NodeId;
 
@@ -8,27 +8,41 @@ use crate::{event::PeerView, machine::Membership, peers::PeerKey};
 
 impl Membership {
     /// Every live peer that sent back what was sent to it, by id.
+    ///
+    /// A copied machine has the id of the one that it was copied from, and is another peer.
     pub fn peers(&self, now: Instant) -> Vec<PeerView> {
-        let mut nodes: Vec<NodeId> = self
-            .peers
-            .iter()
-            .filter(|(_, entry)| entry.is_proven())
-            .map(|(key, _)| key.0)
+        let proven = self.peers.iter().filter(|(_, entry)| entry.is_proven());
+        let runs: BTreeSet<(NodeId, u64)> = proven
+            .map(|(key, entry)| (key.0, entry.run().incarnation))
             .collect();
-        nodes.dedup();
-        nodes
-            .into_iter()
-            .filter_map(|node| self.peer(now, node))
-            .collect()
+        let views = runs.into_iter().filter_map(|run| self.run(now, run));
+        views.collect()
     }
 
-    /// One peer, if it is live and sent back what was sent to it.
-    pub fn peer(&self, now: Instant, node: NodeId) -> Option<PeerView> {
+    /// The live peers of one id that sent back what was sent to them: one, unless machines were copied.
+    pub fn peers_of(&self, now: Instant, node: NodeId) -> Vec<PeerView> {
         let proven = self
             .peers
             .of_id(node)
             .filter(|(_, entry)| entry.is_proven());
-        let keys: Vec<PeerKey> = proven.map(|(key, _)| key).collect();
+        let runs: BTreeSet<u64> = proven.map(|(_, entry)| entry.run().incarnation).collect();
+        let views = runs
+            .into_iter()
+            .filter_map(|run| self.run(now, (node, run)));
+        views.collect()
+    }
+
+    /// Whether anything was heard of a node within its time to live.
+    pub fn has_heard_of(&self, node: NodeId) -> bool {
+        self.peers.of_id(node).next().is_some()
+    }
+
+    fn run(&self, now: Instant, (node, incarnation): (NodeId, u64)) -> Option<PeerView> {
+        let of_run = self
+            .peers
+            .of_id(node)
+            .filter(|(_, entry)| entry.is_proven() && entry.run().incarnation == incarnation);
+        let keys: Vec<PeerKey> = of_run.map(|(key, _)| key).collect();
         self.view(now, *keys.first()?, &keys)
     }
 

@@ -2,6 +2,7 @@
 
 mod asked;
 mod lookups;
+mod naps;
 mod watchers;
 
 use std::{
@@ -24,7 +25,7 @@ use zeroshare_membership::{
 };
 use zeroshare_wire::datagram::{Day, HoldingState, NodeId};
 
-use self::{asked::AskedLog, lookups::OpenLookups, watchers::Watchers};
+use self::{asked::AskedLog, lookups::OpenLookups, naps::Naps, watchers::Watchers};
 pub(crate) use self::{
     lookups::{FindRequest, LookupKey, TooManyLookups},
     watchers::{PeerChange, PeerWatch},
@@ -107,6 +108,7 @@ pub(crate) struct Engine {
     lookups: OpenLookups,
     watchers: Watchers,
     asked: AskedLog,
+    naps: Naps,
     probes: Arc<Semaphore>,
     /// Back to itself, for probes.
     commands: mpsc::WeakSender<Command>,
@@ -124,6 +126,7 @@ impl Engine {
             lookups: OpenLookups::default(),
             watchers: Watchers::default(),
             asked: AskedLog::default(),
+            naps: Naps::default(),
             probes: Arc::new(Semaphore::new(MOST_PROBES)),
             commands,
             lifetime,
@@ -138,6 +141,8 @@ impl Engine {
     ) {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(naps::LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stopping = self.lifetime.stopping();
         tokio::pin!(stopping);
         loop {
@@ -145,10 +150,11 @@ impl Engine {
             let wake = due.unwrap_or_else(|| Instant::now() + TICK);
             tokio::select! {
                 () = &mut stopping => break,
-                Some(command) = commands.recv() => self.obey(command),
+                Some(command) = commands.recv() => self.obey_all(command, &mut commands),
                 Some(incoming) = inbox.recv() => self.take_in(incoming, &mut inbox),
                 () = sleep_until(wake.into()), if due.is_some() => {}
                 _ = tick.tick() => self.tick(),
+                _ = look.tick() => self.look_for_nap(),
             }
             self.do_what_is_due();
             self.flush();
@@ -182,15 +188,55 @@ impl Engine {
         }
     }
 
+    /// Obeys what waits, in its order; lookups that come one after the other begin together.
+    fn obey_all(&mut self, first: Command, waiting: &mut mpsc::Receiver<Command>) {
+        let mut finds = Vec::new();
+        let mut next = Some(first);
+        for _ in 0..BATCH {
+            match next {
+                Some(Command::Find(request)) => finds.push(request),
+                Some(other) => {
+                    self.begin(std::mem::take(&mut finds));
+                    self.obey(other);
+                }
+                None => break,
+            }
+            next = waiting.try_recv().ok();
+        }
+        self.begin(finds);
+        if let Some(last) = next {
+            self.obey(last);
+        }
+    }
+
+    fn begin(&mut self, finds: Vec<FindRequest>) {
+        if finds.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        // A machine that slept may be in a later day before the next tick, and its names are of that day.
+        self.parts.machine.handle_day(now, today());
+        self.lookups.begin(now, &mut self.parts.machine, finds);
+    }
+
+    /// After a nap what was heard is old, and others may have given this node up.
+    fn look_for_nap(&mut self) {
+        if let Some(length) = self.naps.look() {
+            info!(
+                seconds = length.as_secs(),
+                "this machine slept; looking around"
+            );
+            let now = Instant::now();
+            self.parts.machine.handle_day(now, today());
+            self.parts.machine.handle_resume(now);
+        }
+    }
+
     fn obey(&mut self, command: Command) {
         let now = Instant::now();
         let machine = &mut self.parts.machine;
         match command {
-            Command::Find(request) => {
-                // A machine that slept may be in a later day before the next tick, and its names are of that day.
-                machine.handle_day(now, today());
-                self.lookups.begin(now, machine, request);
-            }
+            Command::Find(request) => self.begin(vec![request]),
             Command::Cancel(key) => self.lookups.cancel(machine, key),
             Command::WatchPeers(reply) => {
                 let watch = self.watchers.add(machine.peers(now));
@@ -260,7 +306,7 @@ impl Engine {
     fn tell(&mut self, now: Instant, event: Event) {
         match event {
             Event::PeerUp(node) => {
-                if let Some(peer) = self.parts.machine.peer(now, node) {
+                for peer in self.parts.machine.peers_of(now, node) {
                     debug!(peer = %node, addresses = ?peer.store_addresses, "peer is up");
                     self.watchers.tell(&PeerChange::Up(Box::new(peer)));
                 }

@@ -188,6 +188,7 @@ fn settings(
         allowed: allowed.into_iter().collect(),
         day: today(),
         memory,
+        assumed_nodes: 0,
     })
 }
 

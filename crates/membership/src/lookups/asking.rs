@@ -1,19 +1,19 @@
 //! When and whom to ask.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use zeroshare_wire::{
     AtMost,
-    datagram::{Body, MAX_ROUND, Query},
+    datagram::{Body, MAX_ASKED, MAX_ROUND, Query, Tag, TraceContext},
 };
 
-use super::{ENOUGH, Tags, claims_of};
+use super::{ENOUGH, Lookup, Tags, claims_of};
 use crate::{
-    beacons::Reach,
+    beacons::{Reach, SMALL_NETWORK},
     chance::between,
     event::{Claim, Destination, Event, LookupId},
     machine::Membership,
@@ -51,11 +51,41 @@ const LONGEST_SPREAD: Duration = Duration::from_millis(300);
 /// Peers asked by unicast beside the question to everybody.
 const LIKELIEST: usize = 3;
 
-/// Questions of this round or later take every road.
-const EVERY_ROAD_FROM: u8 = 2;
+/// Questions after so many that nobody answered take every road.
+const EVERY_ROAD_AFTER: u32 = 2;
+
+/// A question that is about to be asked.
+#[derive(Debug)]
+struct Planned {
+    lookups: Vec<LookupId>,
+    tags: Vec<Tag>,
+    enough: u8,
+    exclude: BTreeSet<u64>,
+    round: u8,
+    trace: Option<TraceContext>,
+}
+
+impl Planned {
+    /// Takes in what another one asks, if one datagram can ask both. Says whether it does.
+    ///
+    /// Whoever is excused from the one may hold the other.
+    fn take_in(&mut self, other: &Self) -> bool {
+        let fits = self.tags.len() + other.tags.len() <= MAX_ASKED;
+        let is_alike = self.exclude == other.exclude && self.round == other.round;
+        if !fits || !is_alike {
+            return false;
+        }
+        self.lookups.extend(&other.lookups);
+        self.tags.extend(&other.tags);
+        self.enough = self.enough.max(other.enough);
+        self.trace = self.trace.or(other.trace);
+        true
+    }
+}
 
 impl Membership {
     pub(super) fn plan_first_ask(&mut self, now: Instant, id: LookupId, wait: Duration) {
+        let filters_tell_all = self.filters_tell_all();
         let Some(lookup) = self.lookups.open.get_mut(&id) else {
             return;
         };
@@ -65,11 +95,20 @@ impl Membership {
             found if found >= usize::from(lookup.enough) => None,
             // Whoever wants many knows that it has some.
             _ if lookup.enough > ENOUGH => Some(now),
+            // Nobody else would answer.
+            _ if filters_tell_all => None,
             _ => Some(now + FILTERS_FIRST.min(wait / 2)),
         };
     }
 
-    /// Asks for what is due, and ends what is over.
+    /// Whether every peer said all that it holds.
+    fn filters_tell_all(&self) -> bool {
+        let mut proven = self.peers.iter().filter(|(_, entry)| entry.is_proven());
+        self.peers.counted() <= SMALL_NETWORK
+            && proven.all(|(_, entry)| entry.filters().held_ids().is_some())
+    }
+
+    /// Asks for what is due, and ends what is over. One question is for as many lookups as fit.
     pub(crate) fn ask_lookups(&mut self, now: Instant) {
         let due: Vec<LookupId> = self
             .lookups
@@ -78,29 +117,27 @@ impl Membership {
             .filter(|(_, one)| one.deadline <= now || one.next_ask.is_some_and(|at| at <= now))
             .map(|(id, _)| *id)
             .collect();
+        let mut planned: VecDeque<Planned> = VecDeque::new();
         for id in due {
-            if self
-                .lookups
-                .open
-                .get(&id)
-                .is_some_and(|one| one.deadline <= now)
-            {
-                self.lookups.close(id);
-                self.say(Event::LookupEnded(id));
+            let is_over = |one: &Lookup| one.deadline <= now;
+            if self.lookups.open.get(&id).is_some_and(is_over) {
+                self.end(now, id);
             } else {
-                self.ask(now, id);
+                planned.extend(self.plan_question(now, id));
             }
+        }
+        while let Some(mut first) = planned.pop_front() {
+            planned.retain(|other| !first.take_in(other));
+            self.ask(now, &first);
         }
     }
 
-    fn ask(&mut self, now: Instant, id: LookupId) {
+    /// What a lookup asks now, if anything; and when it does so again.
+    fn plan_question(&mut self, now: Instant, id: LookupId) -> Option<Planned> {
         let known = self.estimate();
-        let (day, spread) = (self.holdings.day(), self.spread());
-        let nonce = self.rng.u64(..);
+        let day = self.holdings.day();
         let pause = between(&mut self.rng, REPETITION.0, REPETITION.1);
-        let Some(lookup) = self.lookups.open.get_mut(&id) else {
-            return;
-        };
+        let lookup = self.lookups.open.get_mut(&id)?;
         let nodes = lookup.nodes_found();
         // One repetition tells whether an answer of somebody else was lost.
         let is_satisfied = nodes.len() >= usize::from(lookup.enough)
@@ -108,51 +145,84 @@ impl Membership {
                 && (lookup.asks_since_found > 0 || nodes.len() as u64 >= u64::from(known)));
         if lookup.asks >= MOST_ASKS || (is_satisfied && lookup.asks > 0) {
             lookup.next_ask = None;
-            return;
+            return None;
         }
         let excused = lookup
             .found
             .iter()
             .filter(|(_, told)| told.claim == Claim::Stated)
             .map(|((key, _), _)| key.0.first_half());
-        let query = Query {
-            nonce,
-            tags: AtMost::first(lookup.tags.of_day(day).map(|(tag, _)| tag)),
-            day,
+        let planned = Planned {
+            lookups: vec![id],
+            tags: lookup.tags.of_day(day).map(|(tag, _)| tag).collect(),
             enough: lookup.enough.min(MOST_ENOUGH),
-            spread,
-            known_nodes: known,
-            exclude: AtMost::first(excused.collect::<BTreeSet<u64>>()),
+            exclude: excused.collect(),
             round: if nodes.is_empty() { lookup.round } else { 0 },
+            trace: lookup.trace,
         };
         lookup.asks += 1;
-        if nodes.is_empty() {
-            lookup.round = (lookup.round + 1).min(MAX_ROUND);
-        } else {
+        if !nodes.is_empty() {
             lookup.asks_since_found += 1;
+        } else if lookup.asks > QUICK_REPETITIONS || lookup.heard_answers {
+            // Silence is loss or nobody at first; those who listen to each other may also be silenced by lies.
+            lookup.round = (lookup.round + 1).min(MAX_ROUND);
         }
         let doublings = lookup.asks.saturating_sub(QUICK_REPETITIONS).min(10);
         lookup.next_ask = Some(now + (pause * 2_u32.pow(doublings)).min(LONGEST_PAUSE));
-        lookup.nonces.insert(nonce);
-        self.lookups.by_nonce.insert(nonce, id);
-        let reach = if query.round >= EVERY_ROAD_FROM {
+        Some(planned)
+    }
+
+    fn ask(&mut self, now: Instant, planned: &Planned) {
+        let nonce = self.rng.u64(..);
+        let query = Query {
+            nonce,
+            tags: AtMost::first(planned.tags.iter().copied()),
+            day: self.holdings.day(),
+            enough: planned.enough,
+            spread: self.spread(),
+            known_nodes: self.estimate(),
+            exclude: AtMost::first(planned.exclude.iter().copied()),
+            round: planned.round,
+        };
+        for id in &planned.lookups {
+            if let Some(lookup) = self.lookups.open.get_mut(id) {
+                lookup.nonces.insert(nonce);
+            }
+        }
+        self.lookups.by_nonce.insert(nonce, planned.lookups.clone());
+        let is_late = planned.lookups.iter().any(|id| {
+            let lookup = self.lookups.open.get(id);
+            lookup.is_some_and(|one| one.nodes_found().is_empty() && one.asks > EVERY_ROAD_AFTER)
+        });
+        let reach = if is_late || query.round > 0 {
             Reach::EveryRoad
         } else {
             Reach::Heard
         };
-        self.send_query(now, id, query, reach);
+        self.send_query(now, planned, query, reach);
     }
 
-    fn send_query(&mut self, now: Instant, id: LookupId, query: Query, reach: Reach) {
-        let Some(lookup) = self.lookups.open.get(&id) else {
-            return;
-        };
-        let trace = lookup.trace;
+    /// Ends a lookup whose time is over.
+    fn end(&mut self, now: Instant, id: LookupId) {
+        if let Some(lookup) = self.lookups.open.get(&id) {
+            let is_nobody = lookup.found.is_empty() && lookup.asks > 0;
+            if is_nobody {
+                self.absences.note(now, &lookup.tags);
+            }
+        }
+        self.lookups.close(id);
+        self.say(Event::LookupEnded(id));
+    }
+
+    fn send_query(&mut self, now: Instant, planned: &Planned, query: Query, reach: Reach) {
         let mut destinations = self.everybody(now, reach);
         let banned = self.banned_unicast(now);
         destinations.extend(
-            self.likeliest(now, &lookup.tags)
-                .into_iter()
+            planned
+                .lookups
+                .iter()
+                .filter_map(|id| self.lookups.open.get(id))
+                .flat_map(|lookup| self.likeliest(now, &lookup.tags))
                 .map(Destination::One),
         );
         destinations.extend(
@@ -163,7 +233,7 @@ impl Membership {
         destinations.sort_unstable();
         destinations.dedup();
         destinations.retain(|destination| !banned.contains(destination));
-        let payload = self.identity.say(Body::Query(query), trace);
+        let payload = self.identity.say(Body::Query(query), planned.trace);
         for destination in destinations {
             self.send(now, destination, Speech::Own, payload.clone());
         }

@@ -34,9 +34,12 @@ impl Membership {
         if !self.holdings.day().accepts(day) {
             return Err(DropReason::OtherDay);
         }
-        self.answers.hear(answer.nonce, heard.key.1);
-        let id = self.lookups.by_nonce.get(&answer.nonce).copied();
-        let Some(id) = id else {
+        self.answers.hear(answer, heard.key.1);
+        for holding in &answer.holdings {
+            self.absences.void(day, holding.tag);
+        }
+        let asking = self.lookups.by_nonce.get(&answer.nonce).cloned();
+        let Some(asking) = asking else {
             self.overhear(now, heard, answer);
             return if heard.road == Road::Unicast {
                 Err(DropReason::Unsolicited)
@@ -47,6 +50,19 @@ impl Membership {
         self.peers
             .add(now, &mut self.rng, heard)
             .map_err(|_| DropReason::TableFull)?;
+        if let Some(entry) = self.peers.get_mut(&heard.key) {
+            for holding in &answer.holdings {
+                entry.state(now, day, *holding);
+            }
+        }
+        for id in asking {
+            self.take_answer(now, id, heard, answer);
+        }
+        Ok(())
+    }
+
+    /// Takes in what somebody said to a question of a lookup.
+    fn take_answer(&mut self, now: Instant, id: LookupId, heard: &Heard, answer: &Answer) {
         // Else it restarted, or its store came up since: its echo says so.
         let is_current = self
             .peers
@@ -54,11 +70,11 @@ impl Membership {
             .is_some_and(|entry| entry.is_as_proven(heard));
         let mut is_awaited = false;
         for holding in &answer.holdings {
-            if let Some(entry) = self.peers.get_mut(&heard.key) {
-                entry.state(now, day, *holding);
-            }
-            if !self.lookups.looks_for(id, day, holding.tag) {
+            if !self.lookups.looks_for(id, answer.day, holding.tag) {
                 continue;
+            }
+            if let Some(lookup) = self.lookups.open.get_mut(&id) {
+                lookup.heard_answers = true;
             }
             let claimed = (*holding, Claim::Stated);
             if is_current {
@@ -70,7 +86,6 @@ impl Membership {
         if is_awaited {
             self.ask_awaited(now, id);
         }
-        Ok(())
     }
 
     /// Somebody else's answer is worth remembering, if its sender is known.
@@ -84,6 +99,19 @@ impl Membership {
             for holding in &answer.holdings {
                 entry.state(now, answer.day, *holding);
             }
+            self.use_overheard(now, heard, answer);
+        }
+    }
+
+    /// What a known peer answers to others is worth as much to whoever looks for the same.
+    fn use_overheard(&mut self, now: Instant, heard: &Heard, answer: &Answer) {
+        let is_current = self
+            .peers
+            .get(&heard.key)
+            .is_some_and(|entry| entry.is_as_proven(heard));
+        let open: Vec<LookupId> = self.lookups.open.keys().copied().collect();
+        for id in open.into_iter().filter(|_| is_current) {
+            self.take_answer(now, id, heard, answer);
         }
     }
 
@@ -149,8 +177,10 @@ impl Membership {
         self.rng.shuffle(&mut waiting);
         let room = MOST_ASKED.saturating_sub(asked.len());
         for (key, heard) in waiting.into_iter().take(room) {
+            let is_urgent = self.lookups.may_be_urgent(id);
             match heard {
-                Some(heard) => self.reprove_now(now, &heard),
+                Some(heard) => self.reprove_now(now, &heard, is_urgent),
+                None if is_urgent => self.prove_urgently(now, &key),
                 None => self.prove_now(now, &key),
             }
         }

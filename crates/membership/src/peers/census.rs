@@ -4,34 +4,35 @@ use std::collections::BTreeMap;
 
 use zeroshare_wire::datagram::NodeId;
 
-use super::PeerKey;
+use super::{PeerKey, Run};
 use crate::place::Place;
 
-/// Counts entries by id and by address.
+/// Counts entries by id and run, and by address.
 #[derive(Debug, Default)]
 pub(super) struct Census {
-    ids: BTreeMap<NodeId, usize>,
+    /// A copied machine has the same id, and another run.
+    runs: BTreeMap<(NodeId, u64), usize>,
     places: BTreeMap<Place, usize>,
 }
 
 impl Census {
-    pub(super) fn add(&mut self, (node, place): &PeerKey) {
-        *self.ids.entry(*node).or_default() += 1;
+    pub(super) fn add(&mut self, (node, place): &PeerKey, run: Run) {
+        *self.runs.entry((*node, run.incarnation)).or_default() += 1;
         *self.places.entry(*place).or_default() += 1;
     }
 
-    pub(super) fn remove(&mut self, (node, place): &PeerKey) {
-        take_one(&mut self.ids, node);
+    pub(super) fn remove(&mut self, (node, place): &PeerKey, run: Run) {
+        take_one(&mut self.runs, &(*node, run.incarnation));
         take_one(&mut self.places, place);
     }
 
-    /// One address counts as one node, however many ids it claims, and one id as one, however many addresses it has.
+    /// One address counts as one node, however many ids it claims, and one run as one, however many addresses it has.
     pub(super) fn nodes(&self) -> usize {
-        self.ids.len().min(self.places.len())
+        self.runs.len().min(self.places.len())
     }
 }
 
-fn take_one<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
+pub(super) fn take_one<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;
         if *count == 0 {

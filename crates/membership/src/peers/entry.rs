@@ -84,6 +84,8 @@ pub(crate) struct Entry {
     pub(crate) echo_asked_at: Option<Instant>,
     /// When it was asked at a port that it has not proven.
     pub(crate) newcomer_asked_at: Option<Instant>,
+    /// How many claims to other ports came since then.
+    pub(crate) newcomers: u32,
     /// The run that was told what this node holds.
     pub(crate) greeted: Option<u64>,
     /// How many nodes it knows, by its own word.
@@ -110,6 +112,7 @@ impl Entry {
             probed_at: None,
             echo_asked_at: None,
             newcomer_asked_at: None,
+            newcomers: 0,
             greeted: None,
             claims_known: 0,
         }

@@ -8,7 +8,7 @@ use zeroshare_wire::{
     datagram::{Body, Day, Query},
 };
 
-use crate::bench::{Bench, LAN, Other, SECOND, answer, content, query};
+use crate::bench::{Bench, LAN, Other, SECOND, answer, content, query, tag};
 
 const EVERYBODY: Destination = Destination::Everybody {
     interface: LAN,
@@ -122,6 +122,23 @@ fn enough_answers_from_different_addresses_silence_a_holder() {
         bench.pass(SECOND);
         assert_eq!(answers(&mut bench).len(), expected, "{addresses:?}");
     }
+}
+
+#[test]
+fn answers_about_something_else_silence_nobody() {
+    let mut bench = holder();
+    let question = Query {
+        spread: Duration::from_millis(200),
+        known_nodes: 1_000,
+        tags: AtMost::first([tag("it"), tag("other")]),
+        ..query(1, "it")
+    };
+    bench.hear(&Other::at(9), Body::Query(question));
+    for last in 1..=5 {
+        bench.hear(&Other::at(last), answer(1, "other"));
+    }
+    bench.pass(SECOND);
+    assert_eq!(answers(&mut bench).len(), 1);
 }
 
 #[test]

@@ -115,6 +115,7 @@ impl Bench {
             allowed: vec!["192.168.7.0/24".parse().expect("a network")],
             day: Day::from_number(DAY),
             memory: Memory::default(),
+            assumed_nodes: 0,
         };
         let now = start();
         let machine = Membership::new(now, settings, fastrand::Rng::with_seed(1));

@@ -270,3 +270,66 @@ fn a_copied_machine_with_the_same_key_is_a_peer_and_only_the_same_run_is_oneself
     bench.hear(&own, alive());
     assert_eq!(bench.drops("own"), 1);
 }
+
+#[test]
+fn copies_of_one_machine_are_as_many_peers_and_the_end_of_one_is_not_that_of_another() {
+    let mut bench = Bench::new();
+    let copies: Vec<Other> = (1..=3)
+        .map(|last| Other {
+            key: SigningKey::from_seed(&[77; 32]),
+            ..Other::at(last)
+        })
+        .collect();
+    for copy in &copies {
+        bench.hear(copy, alive());
+        bench.pass_echoing(SECOND, &copies.iter().collect::<Vec<_>>());
+    }
+    let stores = |bench: &Bench| -> Vec<_> {
+        let peers = bench.machine.peers(bench.now);
+        peers
+            .iter()
+            .map(|peer| peer.store_addresses.clone())
+            .collect()
+    };
+    let expected: Vec<_> = copies.iter().map(|copy| vec![copy.store()]).collect();
+    assert_eq!(stores(&bench), expected);
+    assert_eq!(bench.machine.live_peers(), 3);
+    bench.hear_bytes(
+        copies[0].source,
+        Road::Multicast4,
+        &copies[0].signed_bytes(Body::Leaving),
+    );
+    assert_eq!(stores(&bench), expected[1..]);
+}
+
+#[test]
+fn one_address_that_claims_many_runs_is_one_node() {
+    let mut bench = Bench::new();
+    let peer = Other::at(1);
+    for incarnation in 1..=4 {
+        let run = Other {
+            key: SigningKey::from_seed(&[100 + u8::try_from(incarnation).unwrap(); 32]),
+            incarnation,
+            ..peer.clone()
+        };
+        bench.hear(&run, alive());
+        bench.pass_echoing(SECOND, &[&run]);
+    }
+    assert_eq!(bench.machine.live_peers(), 1);
+}
+
+#[test]
+fn after_a_nap_it_shows_itself_and_asks_its_peers_at_once() {
+    let (mut bench, peer) = with_peer();
+    bench.pass(SECOND);
+    bench.said();
+    bench.machine.handle_resume(bench.now);
+    bench.pass(SECOND);
+    let said = bench.said();
+    let is_echo = |said: &&crate::bench::Said| {
+        said.to == Destination::One(peer.source) && matches!(said.datagram.body, Body::Echo(_))
+    };
+    assert!(said.iter().any(|said| is_echo(&said)));
+    let beacon = |said: &crate::bench::Said| matches!(said.datagram.body, Body::Alive(_));
+    assert!(said.iter().any(beacon));
+}

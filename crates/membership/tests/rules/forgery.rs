@@ -242,3 +242,38 @@ fn questions_in_one_peers_name_leave_answers_for_the_others() {
     }
     assert_eq!(bench.said().len(), 2);
 }
+
+#[test]
+fn a_flood_of_forged_ports_delays_a_peers_new_port_and_hides_it_not_for_good() {
+    let mut bench = Bench::new();
+    let peer = Other::at(1);
+    bench.meet(&peer);
+    let mut moved = peer.clone();
+    moved.incarnation += 1;
+    moved.source.set_port(5_000);
+    moved.store_port = 5_001;
+    let mut port = 10_000;
+    let mut seconds = 0;
+    // 50 forged claims a second, and the peer's own beacon each second as it arrives.
+    while bench
+        .machine
+        .peers(bench.now)
+        .first()
+        .is_none_or(|one| one.store_addresses != [moved.store()])
+    {
+        assert!(seconds < 300, "hidden");
+        seconds += 1;
+        moved.sequence += 1;
+        bench.hear(&moved, alive());
+        for _ in 0..50 {
+            port += 1;
+            let mut forged = peer.clone();
+            forged.incarnation += 7;
+            forged.sequence += u64::from(port);
+            forged.source.set_port(port);
+            let source = peer.source;
+            bench.hear_bytes(source, Road::Multicast4, &forged.bytes(alive()));
+            bench.pass_echoing(SECOND / 50, &[&moved]);
+        }
+    }
+}

@@ -96,6 +96,8 @@ fn an_echo_with_another_number_or_from_elsewhere_proves_nothing() {
 #[test]
 fn a_filter_answers_first_and_the_question_comes_later() {
     let mut bench = Bench::new();
+    // One that says nothing of what it holds.
+    bench.meet(&Other::at(2));
     let holder = Other::at(1);
     bench.hear(&holder, alive_with("it"));
     bench.echo(&[&holder]);
@@ -116,7 +118,25 @@ fn a_filter_answers_first_and_the_question_comes_later() {
 }
 
 #[test]
-fn without_an_answer_it_asks_again_soon_with_rising_rounds_then_ends() {
+fn where_all_filters_are_known_and_one_names_it_nobody_is_asked() {
+    let mut bench = Bench::new();
+    for (last, name) in [(1, "it"), (2, "other")] {
+        let other = Other::at(last);
+        bench.hear(&other, alive_with(name));
+        bench.echo(&[&other]);
+    }
+    bench.pass(SECOND);
+    bench.said();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], 5 * SECOND, None)
+        .unwrap();
+    bench.pass(4 * SECOND);
+    assert!(questions(&mut bench).is_empty());
+}
+
+#[test]
+fn without_an_answer_it_asks_again_soon_and_in_rounds_only_later_then_ends() {
     let mut bench = Bench::new();
     bench
         .machine
@@ -125,8 +145,10 @@ fn without_an_answer_it_asks_again_soon_with_rising_rounds_then_ends() {
     bench.pass(Duration::from_millis(160));
     let early = questions(&mut bench);
     assert!((4..=6).contains(&early.len()), "{}", early.len());
-    let rounds: Vec<u8> = early.iter().map(|query| query.round).collect();
-    assert_eq!(rounds[..4], [0, 1, 2, 3]);
+    assert!(
+        early.iter().all(|query| query.round == 0),
+        "it may have been lost"
+    );
     let mut nonces: Vec<u64> = early.iter().map(|query| query.nonce).collect();
     nonces.dedup();
     assert_eq!(
@@ -135,10 +157,140 @@ fn without_an_answer_it_asks_again_soon_with_rising_rounds_then_ends() {
         "each question has a number of its own"
     );
     bench.pass(SECOND);
-    assert!(questions(&mut bench).len() <= 10, "the pauses grow");
+    let late = questions(&mut bench);
+    assert!(late.len() <= 10, "the pauses grow");
+    let last = late.last().unwrap().round;
+    assert!(last > 0, "those who can answer may be silenced by lies");
     assert!(matches!(bench.events().as_slice(), [Event::LookupEnded(_)]));
     bench.pass(10 * SECOND);
     assert!(questions(&mut bench).is_empty());
+}
+
+#[test]
+fn answers_of_which_none_is_usable_bring_rounds_at_once() {
+    let mut bench = Bench::new();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    let first = questions(&mut bench);
+    bench.hear(&Other::at(1), answer(first[0].nonce, "it"));
+    bench.pass(Duration::from_millis(160));
+    let rounds: Vec<u8> = questions(&mut bench)
+        .iter()
+        .map(|query| query.round)
+        .collect();
+    assert_eq!(rounds[..3], [0, 1, 2], "one was planned before");
+}
+
+#[test]
+fn what_begins_together_is_asked_in_one_question_and_found_apart() {
+    let mut bench = Bench::new();
+    let holder = Other::at(1);
+    bench.meet(&holder);
+    let names = ["a", "b", "c"].map(|name| [content(name)]);
+    let search = |contents| Search {
+        contents,
+        wait: SECOND,
+        trace: None,
+        enough: None,
+    };
+    let searches: Vec<_> = names.iter().map(|name| search(&name[..])).collect();
+    let ids = bench.machine.search_all(bench.now, &searches);
+    let asked = questions(&mut bench);
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].tags.len(), 3);
+    bench.hear(&holder, answer(asked[0].nonce, "b"));
+    let found = bench.events().into_iter().find_map(|event| match event {
+        Event::Found(lookup, provider) => Some((lookup, provider.content)),
+        _ => None,
+    });
+    assert_eq!(found, Some((ids[1].unwrap(), content("b"))));
+    bench.pass(Duration::from_millis(60));
+    let again = questions(&mut bench);
+    let lens: Vec<usize> = again.iter().map(|query| query.tags.len()).collect();
+    assert!(
+        !lens.is_empty() && lens.iter().all(|len| *len <= 2),
+        "{lens:?}"
+    );
+    let many: Vec<_> = (0..20)
+        .map(|number| [content(&number.to_string())])
+        .collect();
+    let searches: Vec<_> = many.iter().map(|name| search(&name[..])).collect();
+    bench.machine.search_all(bench.now, &searches);
+    let lens: Vec<usize> = questions(&mut bench)
+        .iter()
+        .map(|query| query.tags.len())
+        .collect();
+    assert_eq!(lens, [16, 4]);
+}
+
+/// How long the next lookup stays open.
+fn patience(bench: &mut Bench) -> Duration {
+    bench.events();
+    let start = bench.now;
+    bench
+        .machine
+        .find(bench.now, &[content("it")], 2 * SECOND, None)
+        .unwrap();
+    while !bench
+        .events()
+        .iter()
+        .any(|event| matches!(event, Event::LookupEnded(_)))
+    {
+        bench.pass(Duration::from_millis(10));
+    }
+    bench.now - start
+}
+
+#[test]
+fn nobody_is_remembered_for_seconds() {
+    let mut bench = Bench::new();
+    assert!(patience(&mut bench) >= 2 * SECOND);
+    assert!(patience(&mut bench) <= SECOND / 4, "a short look is enough");
+    bench.pass(4 * SECOND);
+    assert!(patience(&mut bench) >= 2 * SECOND);
+}
+
+/// The first neighbour, with its next beacon.
+fn next_beacon() -> Other {
+    Other {
+        sequence: 2,
+        ..Other::at(1)
+    }
+}
+
+#[test]
+fn nobody_is_void_with_the_first_answer_beacon_or_newcomer_that_says_otherwise() {
+    let tells: [fn(&mut Bench); 4] = [
+        |bench| bench.hear(&Other::at(1), answer(99, "it")),
+        |bench| bench.hear(&next_beacon(), alive_with("it")),
+        |bench| bench.meet(&Other::at(2)),
+        |bench| {
+            bench.machine.handle_interfaces(bench.now, Vec::new());
+            bench.join_lan();
+        },
+    ];
+    for tell in tells {
+        let mut bench = Bench::new();
+        bench.meet(&Other::at(1));
+        patience(&mut bench);
+        tell(&mut bench);
+        bench.said();
+        let wait = 2 * SECOND;
+        bench
+            .machine
+            .find(bench.now, &[content("it")], wait, None)
+            .unwrap();
+        bench.pass(SECOND);
+        let is_over = |event: &Event| matches!(event, Event::LookupEnded(_));
+        assert!(!bench.events().iter().any(is_over));
+    }
+    let mut bench = Bench::new();
+    bench.meet(&Other::at(1));
+    patience(&mut bench);
+    bench.hear(&next_beacon(), alive_with("other"));
+    assert!(patience(&mut bench) < SECOND, "that says nothing of it");
 }
 
 #[test]

@@ -33,6 +33,17 @@ pub(crate) struct FindRequest {
     pub(crate) found: FoundSender,
 }
 
+impl FindRequest {
+    fn search(&self) -> Search<'_> {
+        Search {
+            contents: &self.contents,
+            wait: self.wait,
+            trace: self.trace,
+            enough: self.enough,
+        }
+    }
+}
+
 /// The lookups that are open.
 #[derive(Debug, Default)]
 pub(super) struct OpenLookups {
@@ -40,26 +51,17 @@ pub(super) struct OpenLookups {
 }
 
 impl OpenLookups {
-    pub(super) fn begin(&mut self, now: Instant, machine: &mut Membership, request: FindRequest) {
-        let FindRequest {
-            key,
-            contents,
-            wait,
-            trace,
-            enough,
-            found,
-        } = request;
-        let search = Search {
-            contents: &contents,
-            wait,
-            trace,
-            enough,
-        };
-        match machine.search(now, &search) {
-            Some(id) => {
-                self.open.insert(id, (key, found));
+    /// Begins lookups that came at once: as many as fit are asked for in one question.
+    pub(super) fn begin(&mut self, now: Instant, machine: &mut Membership, all: Vec<FindRequest>) {
+        let searches: Vec<Search<'_>> = all.iter().map(FindRequest::search).collect();
+        let ids = machine.search_all(now, &searches);
+        for (id, request) in ids.into_iter().zip(all) {
+            match id {
+                Some(id) => {
+                    self.open.insert(id, (request.key, request.found));
+                }
+                None => drop(request.found.try_send(Err(TooManyLookups))),
             }
-            None => drop(found.try_send(Err(TooManyLookups))),
         }
     }
 

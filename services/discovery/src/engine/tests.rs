@@ -22,6 +22,7 @@ fn engine() -> Engine {
         allowed: Vec::new(),
         day: Day::from_number(0),
         memory: Memory::default(),
+        assumed_nodes: 0,
     };
     let lifetime = Lifetime::new();
     let unicast = UnicastSockets::bind(0, true).unwrap();
