@@ -13,8 +13,13 @@ use zeroshare_membership::{
     Arrival, Destination, Event, Interface, LookupId, Membership, Memory, Presence, Provider, Road,
     Settings, Transmit,
 };
-use zeroshare_wire::datagram::{Day, GroupKey, SigningKey};
+use zeroshare_wire::datagram::{Body, Day, GroupKey, SigningKey, decode};
 
+mod letter;
+mod traffic;
+
+use self::letter::{Letter, UnderWay};
+pub use self::traffic::Traffic;
 use crate::Weather;
 
 /// Where everybody is spoken to, and here each node alone as well.
@@ -33,6 +38,11 @@ pub struct NodeOptions {
     pub presence: Presence,
     /// Where its store listens.
     pub store_port: u16,
+    /// How many nodes it believes in, if it hears of fewer.
+    pub assumed_nodes: u32,
+    /// Whether beacons reach it. Ten thousand full tables are 10⁸ entries, so only some nodes of a large LAN have one;
+    /// the others are told by `assumed_nodes` what they would know.
+    pub hears_beacons: bool,
 }
 
 impl Default for NodeOptions {
@@ -40,19 +50,10 @@ impl Default for NodeOptions {
         Self {
             presence: Presence::Announced,
             store_port: GROUP_PORT,
+            assumed_nodes: 0,
+            hears_beacons: true,
         }
     }
-}
-
-/// Datagrams that nodes sent; one to everybody counts once for each road.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// To everybody.
-    pub to_all: u64,
-    /// To one.
-    pub to_one: u64,
-    /// Bytes of both.
-    pub bytes: u64,
 }
 
 /// What a lookup came to.
@@ -74,8 +75,8 @@ pub struct Lan {
     nodes: Vec<Node>,
     by_address: BTreeMap<Ipv4Addr, usize>,
     cut_off: BTreeSet<usize>,
-    under_way: BinaryHeap<Reverse<(Instant, u64, usize)>>,
-    deliveries: BTreeMap<u64, Delivery>,
+    under_way: BinaryHeap<Reverse<UnderWay>>,
+    traffic: Traffic,
     wakes: BinaryHeap<Reverse<(Instant, usize)>>,
     last_delivery: u64,
 }
@@ -85,16 +86,10 @@ struct Node {
     machine: Membership,
     address: Ipv4Addr,
     is_up: bool,
+    hears_beacons: bool,
     planned: Option<Instant>,
     traffic: Traffic,
     events: Vec<(Instant, Event)>,
-}
-
-#[derive(Debug)]
-struct Delivery {
-    source: SocketAddr,
-    road: Road,
-    bytes: Arc<[u8]>,
 }
 
 impl Lan {
@@ -109,7 +104,7 @@ impl Lan {
             by_address: BTreeMap::new(),
             cut_off: BTreeSet::new(),
             under_way: BinaryHeap::new(),
-            deliveries: BTreeMap::new(),
+            traffic: Traffic::default(),
             wakes: BinaryHeap::new(),
             last_delivery: 0,
         }
@@ -131,6 +126,7 @@ impl Lan {
             allowed: Vec::new(),
             day: Day::from_number(DAY),
             memory: Memory::default(),
+            assumed_nodes: options.assumed_nodes,
         };
         let machine = Membership::new(self.now, settings, self.rng.fork());
         self.by_address.insert(address, node);
@@ -138,6 +134,7 @@ impl Lan {
             machine,
             address,
             is_up: true,
+            hears_beacons: options.hears_beacons,
             planned: None,
             traffic: Traffic::default(),
             events: Vec::new(),
@@ -150,6 +147,20 @@ impl Lan {
             machine.handle_interfaces(now, vec![interface(address)]);
         });
         node
+    }
+
+    /// Starts nodes without tables on a LAN of so many, all within a second.
+    pub fn start_light(&mut self, count: usize, holds: &[ContentId], assumed_nodes: u32) {
+        let options = NodeOptions {
+            assumed_nodes,
+            hears_beacons: false,
+            ..NodeOptions::default()
+        };
+        let pause = Duration::from_secs(1) / u32::try_from(count.max(1)).unwrap_or(1);
+        for _ in 0..count {
+            self.start(holds, options);
+            self.run(pause);
+        }
     }
 
     /// Starts several nodes, all within a second.
@@ -225,6 +236,11 @@ impl Lan {
         std::mem::take(&mut self.nodes[node].traffic)
     }
 
+    /// What all nodes sent since this was last asked.
+    pub fn take_all_traffic(&mut self) -> Traffic {
+        std::mem::take(&mut self.traffic)
+    }
+
     /// What happened at a node since this was last asked.
     pub fn take_events(&mut self, node: usize) -> Vec<Event> {
         let events = std::mem::take(&mut self.nodes[node].events);
@@ -233,15 +249,13 @@ impl Lan {
 
     /// Puts a datagram on the wire to a node, with whatever source address.
     pub fn inject(&mut self, to: usize, source: SocketAddr, road: Road, bytes: &[u8]) {
-        self.deliver(
-            to,
-            Delivery {
-                source,
-                road,
-                bytes: bytes.into(),
-            },
-            Duration::ZERO,
-        );
+        let letter = Arc::new(Letter {
+            source,
+            road,
+            bytes: bytes.into(),
+            is_beacon: false,
+        });
+        self.deliver(to, letter, Duration::ZERO);
     }
 
     /// Lets time pass.
@@ -264,7 +278,7 @@ impl Lan {
 
     /// Does the next thing that happens until a time, and says whether there was one.
     fn step(&mut self, until: Instant) -> bool {
-        let arrival = self.under_way.peek().map(|Reverse((at, ..))| *at);
+        let arrival = self.under_way.peek().map(|Reverse(one)| one.at);
         let wake = self.wakes.peek().map(|Reverse((at, _))| *at);
         let next = [arrival, wake].into_iter().flatten().min();
         let Some(next) = next.filter(|at| *at <= until) else {
@@ -272,8 +286,8 @@ impl Lan {
         };
         self.now = self.now.max(next);
         if arrival == Some(next) {
-            if let Some(Reverse((_, number, to))) = self.under_way.pop() {
-                self.arrive(number, to);
+            if let Some(Reverse(one)) = self.under_way.pop() {
+                self.arrive(&one.letter, one.to);
             }
         } else if let Some(Reverse((at, node))) = self.wakes.pop() {
             self.wake(at, node);
@@ -281,21 +295,18 @@ impl Lan {
         true
     }
 
-    fn arrive(&mut self, number: u64, to: usize) {
-        let Some(delivery) = self.deliveries.remove(&number) else {
-            return;
-        };
+    fn arrive(&mut self, letter: &Letter, to: usize) {
         if !self.nodes[to].is_up {
             return;
         }
         let arrival = Arrival {
-            source: delivery.source,
-            interface: (delivery.road != Road::Unicast).then_some(INTERFACE),
-            road: delivery.road,
+            source: letter.source,
+            interface: (letter.road != Road::Unicast).then_some(INTERFACE),
+            road: letter.road,
             ttl: Some(255),
         };
         self.with(to, |machine, now| {
-            machine.handle_datagram(now, &arrival, &delivery.bytes);
+            machine.handle_datagram(now, &arrival, &letter.bytes);
         });
     }
 
@@ -331,22 +342,29 @@ impl Lan {
     }
 
     fn transmit(&mut self, node: usize, transmit: Transmit) {
-        let traffic = &mut self.nodes[node].traffic;
-        traffic.bytes += transmit.payload.len() as u64;
-        let bytes: Arc<[u8]> = transmit.payload.into();
+        let bytes = transmit.payload;
+        let said = decode(&bytes, &GroupKey::none()).ok();
+        let body = said.as_ref().map(|datagram| &datagram.body);
+        let is_to_all = matches!(transmit.destination, Destination::Everybody { .. });
+        self.nodes[node].traffic.add(is_to_all, bytes.len(), body);
+        self.traffic.add(is_to_all, bytes.len(), body);
+        let road = match transmit.destination {
+            Destination::One(_) => Road::Unicast,
+            Destination::Everybody { road, .. } => road,
+        };
+        let letter = Arc::new(Letter {
+            source: SocketAddr::from((self.nodes[node].address, GROUP_PORT)),
+            road,
+            is_beacon: matches!(body, Some(Body::Alive(_))),
+            bytes: bytes.into(),
+        });
         match transmit.destination {
-            Destination::One(to) => {
-                traffic.to_one += 1;
-                self.send_to_one(node, to, &bytes);
-            }
-            Destination::Everybody { road, .. } => {
-                traffic.to_all += 1;
-                self.send_to_all(node, road, &bytes);
-            }
+            Destination::One(to) => self.send_to_one(node, to, &letter),
+            Destination::Everybody { .. } => self.send_to_all(node, &letter),
         }
     }
 
-    fn send_to_one(&mut self, from: usize, to: SocketAddr, bytes: &Arc<[u8]>) {
+    fn send_to_one(&mut self, from: usize, to: SocketAddr, letter: &Arc<Letter>) {
         let IpAddr::V4(ip) = to.ip() else {
             return;
         };
@@ -356,44 +374,40 @@ impl Lan {
             .copied()
             .filter(|_| to.port() == GROUP_PORT);
         if let Some(target) = target {
-            self.send(from, target, Road::Unicast, bytes);
+            self.send(from, target, letter);
         }
     }
 
-    fn send_to_all(&mut self, from: usize, road: Road, bytes: &Arc<[u8]>) {
-        if road == Road::Multicast4 && !self.weather.multicast {
+    fn send_to_all(&mut self, from: usize, letter: &Arc<Letter>) {
+        if letter.road == Road::Multicast4 && !self.weather.multicast {
             return;
         }
         for to in 0..self.nodes.len() {
-            self.send(from, to, road, bytes);
+            if self.nodes[to].hears_beacons || !letter.is_beacon {
+                self.send(from, to, letter);
+            }
         }
     }
 
-    fn send(&mut self, from: usize, to: usize, road: Road, bytes: &Arc<[u8]>) {
+    fn send(&mut self, from: usize, to: usize, letter: &Arc<Letter>) {
         let is_cut = self.cut_off.contains(&from) || self.cut_off.contains(&to);
         if from != to && is_cut || !self.nodes[from].is_up {
             return;
         }
-        let source = SocketAddr::from((self.nodes[from].address, GROUP_PORT));
-        for delay in self.weather.delays(&mut self.rng) {
-            let bytes = bytes.clone();
-            self.deliver(
-                to,
-                Delivery {
-                    source,
-                    road,
-                    bytes,
-                },
-                delay,
-            );
+        let is_to_all = letter.road != Road::Unicast;
+        for delay in self.weather.delays(&mut self.rng, is_to_all) {
+            self.deliver(to, letter.clone(), delay);
         }
     }
 
-    fn deliver(&mut self, to: usize, delivery: Delivery, delay: Duration) {
+    fn deliver(&mut self, to: usize, letter: Arc<Letter>, delay: Duration) {
         self.last_delivery += 1;
-        self.deliveries.insert(self.last_delivery, delivery);
-        self.under_way
-            .push(Reverse((self.now + delay, self.last_delivery, to)));
+        self.under_way.push(Reverse(UnderWay {
+            at: self.now + delay,
+            number: self.last_delivery,
+            to,
+            letter,
+        }));
     }
 }
 

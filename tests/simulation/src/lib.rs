@@ -9,7 +9,11 @@
 )]
 
 mod lan;
+pub mod measure;
+pub mod naive;
+mod quantiles;
 mod weather;
 
 pub use lan::{Found, GROUP_PORT, Lan, NodeOptions, Traffic};
+pub use quantiles::Quantiles;
 pub use weather::Weather;

@@ -11,6 +11,8 @@ pub struct Weather {
     pub duplication: f64,
     /// How long each takes; different delays let them overtake each other.
     pub delay: Range<Duration>,
+    /// The same for what goes to everybody, where that is another.
+    pub delay_to_all: Option<Range<Duration>>,
     /// Whether multicast passes.
     pub multicast: bool,
 }
@@ -22,6 +24,7 @@ impl Weather {
             loss: 0.0,
             duplication: 0.0,
             delay: Duration::from_micros(500)..Duration::from_millis(1),
+            delay_to_all: None,
             multicast: true,
         }
     }
@@ -32,16 +35,38 @@ impl Weather {
             loss: 0.2,
             duplication: 0.05,
             delay: Duration::from_millis(1)..Duration::from_millis(15),
+            delay_to_all: None,
             multicast: true,
         }
     }
 
-    pub(crate) fn delays(&self, rng: &mut fastrand::Rng) -> Vec<Duration> {
+    /// A fifth is lost, and what arrives takes a millisecond.
+    pub fn lossy() -> Self {
+        Self {
+            loss: 0.2,
+            ..Self::fair()
+        }
+    }
+
+    /// A wireless LAN: access points hold back what goes to everybody until sleeping stations listen.
+    pub fn wireless() -> Self {
+        Self {
+            delay: Duration::from_millis(1)..Duration::from_millis(10),
+            delay_to_all: Some(Duration::from_millis(100)..Duration::from_millis(300)),
+            ..Self::fair()
+        }
+    }
+
+    pub(crate) fn delays(&self, rng: &mut fastrand::Rng, is_to_all: bool) -> Vec<Duration> {
+        let delay = match &self.delay_to_all {
+            Some(delay) if is_to_all => delay,
+            Some(_) | None => &self.delay,
+        };
         let copies = 1 + usize::from(rng.f64() < self.duplication);
         let mut delays = Vec::new();
         for _ in 0..copies {
-            let (least, most) = (self.delay.start, self.delay.end);
-            let delay = least + most.saturating_sub(least).mul_f64(rng.f64());
+            let range = delay.end.saturating_sub(delay.start);
+            let delay = delay.start + range.mul_f64(rng.f64());
             if rng.f64() >= self.loss {
                 delays.push(delay);
             }

@@ -109,6 +109,7 @@ fn who_only_asks_finds_and_is_not_seen() {
     let hidden = NodeOptions {
         presence: Presence::Hidden,
         store_port: 0,
+        ..NodeOptions::default()
     };
     let asker = lan.start(&[content("it")], hidden);
     let found = lan.find(asker, &[content("it")], SECOND);
