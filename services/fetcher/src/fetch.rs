@@ -68,6 +68,7 @@ pub(crate) fn spawn(shared: &Arc<Shared>, entry: &Arc<Entry>, order: Order) {
         entry: entry.clone(),
         order,
         tasks: shared.lifetime.child(),
+        offering: shared.lifetime.child(),
     };
     drop(shared.lifetime.spawn("fetch", run.run().instrument(span)));
 }
@@ -79,6 +80,8 @@ struct Run {
     order: Order,
     /// What the fetch has running; it ends with the fetch.
     tasks: Lifetime,
+    /// The offer to others, which outlasts it until all can be had as committed.
+    offering: Lifetime,
 }
 
 impl Run {
@@ -89,14 +92,16 @@ impl Run {
         let start = Instant::now();
         let cancel = self.entry.cancel.clone();
         let stopping = self.shared.lifetime.stopping();
-        let tasks = self.tasks.clone();
+        let (tasks, offering) = (self.tasks.clone(), self.offering.clone());
         let result = tokio::select! {
             result = self.fetch() => result,
             () = cancel.cancelled() => Err(FetchFailure::Cancelled),
             () = stopping => Err(FetchFailure::Stopping),
         };
         // Only when nothing writes any more may others have the staging directory.
+        offering.stop();
         tasks.end(END_GRACE).await;
+        offering.end(END_GRACE).await;
         let elapsed = start.elapsed();
         match &result {
             Ok(path) => info!(%id, path = %path.display(), ?elapsed, "fetch finished"),
@@ -207,13 +212,16 @@ impl Run {
         tally.early(staged.layout(), 0..hunt.early_items);
         let progress = tally.progress(Vec::new());
         self.entry.update(|view| view.progress = progress);
-        let tally = if staged.is_complete() {
+        let (tally, offer) = if staged.is_complete() {
             drop(hunt);
-            tally
+            (tally, None)
         } else {
             self.transfer(staged.clone(), hunt, tally).await?
         };
-        self.commit(staged, &tally).await
+        let path = self.commit(staged, &tally).await;
+        // Until now others could read what was staged, so that nobody finds us without it.
+        drop(offer);
+        path
     }
 
     async fn transfer(
@@ -221,10 +229,10 @@ impl Run {
         staged: Arc<Staged>,
         hunt: Hunt,
         tally: Tally,
-    ) -> Result<Tally, FetchFailure> {
+    ) -> Result<(Tally, Option<Offer>), FetchFailure> {
         let offer = self
             .is_offered()
-            .then(|| Offer::start(&self.shared, &self.tasks, &staged));
+            .then(|| Offer::start(&self.shared, &self.offering, &staged));
         let driver = Driver::new(Beginning {
             shared: self.shared.clone(),
             entry: self.entry.clone(),

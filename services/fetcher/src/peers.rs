@@ -24,26 +24,42 @@ pub(crate) struct Candidate {
     pub(crate) peer_id: String,
     /// Best first; never empty.
     pub(crate) addresses: Vec<SocketAddr>,
-    /// Whether it says to have only a part.
-    pub(crate) is_partial: bool,
+    /// How much of it it says to have.
+    pub(crate) extent: Extent,
+}
+
+/// How much a peer says to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of it.
+    Whole,
+    /// Some of it.
+    Part,
+    /// Nothing yet: it is getting it too.
+    NothingYet,
 }
 
 impl Candidate {
-    /// Reads what discovery says; `None` if there is no way to reach it, or it does not hold anything yet.
+    /// Reads what discovery says; `None` if there is no way to reach it, or it has nobody to get it from itself.
     pub(crate) fn of_discovery(response: FindProvidersResponse) -> Option<Self> {
         let holds_nothing = (response.member || response.on_its_way) && response.part == 0;
-        let peer = response.provider.filter(|_| !holds_nothing)?;
+        let is_waiting = holds_nothing && !response.on_its_way;
+        let peer = response.provider.filter(|_| !is_waiting)?;
         let addresses: Vec<SocketAddr> = peer
             .store_addresses
             .iter()
             .take(MAX_ADDRESSES)
             .filter_map(|address| socket_address("store_addresses", address).ok())
             .collect();
-        let is_partial = (1..WHOLE).contains(&response.part);
+        let extent = match response.part {
+            _ if holds_nothing => Extent::NothingYet,
+            1..WHOLE => Extent::Part,
+            _ => Extent::Whole,
+        };
         (!addresses.is_empty()).then_some(Self {
             peer_id: peer.peer_id,
             addresses,
-            is_partial,
+            extent,
         })
     }
 
@@ -63,6 +79,7 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) meter: Arc<Meter>,
     channel: TracedChannel,
+    options: PeerChannelOptions,
 }
 
 impl Peer {
@@ -81,6 +98,7 @@ impl Peer {
                         address,
                         meter: Arc::default(),
                         channel,
+                        options: options.clone(),
                     });
                 }
                 Err(error) => last = Some(error),
@@ -96,5 +114,11 @@ impl Peer {
 
     pub(crate) fn store(&self) -> StoreServiceClient<TracedChannel> {
         clients::store(self.channel.clone())
+    }
+
+    /// Connects once more, for small answers that must not wait behind pieces.
+    pub(crate) async fn control(&self) -> Result<StoreServiceClient<TracedChannel>, ConnectError> {
+        let channel = peer_channel(self.address, &self.options).await?;
+        Ok(clients::store(channel))
     }
 }

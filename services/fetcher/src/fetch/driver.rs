@@ -153,18 +153,26 @@ impl Driver {
             offer,
             last_fault: None,
         };
-        if let Some(peer) = first {
-            driver.seen.extend(&peer.candidate.addresses);
-            driver.add_peer(peer);
-        }
-        for candidate in candidates {
-            driver.consider(candidate);
-        }
+        driver.begin(first, candidates);
         driver
     }
 
-    /// Reads until everything is proven, or nobody is left to ask.
-    pub(crate) async fn run(mut self) -> Result<Tally, FetchFailure> {
+    fn begin(&mut self, first: Option<Peer>, candidates: Vec<Candidate>) {
+        if self.staged.layout().content_size() >= self.shared.config.transfer.scatter_bytes {
+            self.locator.widen();
+        }
+        if let Some(peer) = first {
+            self.seen.extend(&peer.candidate.addresses);
+            self.add_peer(peer);
+        }
+        for candidate in candidates {
+            self.consider(candidate);
+        }
+    }
+
+    /// Reads until everything is proven, or nobody is left to ask; what is offered meanwhile stays offered until the
+    /// offer is dropped.
+    pub(crate) async fn run(mut self) -> Result<(Tally, Option<Offer>), FetchFailure> {
         let mut tick = tokio::time::interval(self.shared.config.patience.tick);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -175,7 +183,9 @@ impl Driver {
                 Standing::Waiting { until } => Some(until),
                 Standing::Starved => self.starve()?,
             };
+            let news = self.announce();
             let wake = wake.unwrap_or_else(|| Instant::now() + self.shared.config.patience.tick);
+            let wake = news.map_or(wake, |news| news.min(wake));
             tokio::select! {
                 report = self.reports.recv() => match report {
                     Some(report) => self.handle(report)?,
@@ -268,13 +278,24 @@ impl Driver {
         let shares = shares.filter(|share| share.received_bytes > 0).collect();
         let progress = self.tally.progress(shares);
         self.entry.update(|view| view.progress = progress);
+    }
+
+    /// Tells other machines of what is new once that is due, else says when it is.
+    fn announce(&mut self) -> Option<Instant> {
+        let offer = self.offer.as_mut()?;
+        let due = offer.due(self.machine.live_providers())?;
+        if due > Instant::now() {
+            return Some(due);
+        }
+        offer.announce();
+        None
+    }
+
+    fn finish(mut self) -> (Tally, Option<Offer>) {
+        self.publish();
         if let Some(offer) = &mut self.offer {
             offer.announce();
         }
-    }
-
-    fn finish(mut self) -> Tally {
-        self.publish();
         for provider in self.peers.values_mut() {
             let (received_bytes, _) = provider.rate.sample(Instant::now());
             let seconds = self.tally.seconds();
@@ -293,7 +314,7 @@ impl Driver {
                 );
             }
         }
-        self.tally
+        (self.tally, self.offer)
     }
 }
 

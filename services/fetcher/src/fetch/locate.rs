@@ -14,11 +14,27 @@ use zeroshare_content::ContentId;
 use zeroshare_wire::convert::to_duration;
 use zeroshare_wire::pb::discovery::v1::FindProvidersRequest;
 
-use crate::peers::Candidate;
+use crate::peers::{Candidate, Extent};
 use crate::shared::Shared;
 
 /// Candidates that wait to be looked at; discovery is read no faster.
 const QUEUE: usize = 64;
+
+/// Providers that are wanted of content so large that others are worth looking for.
+const WANTED: u32 = 24;
+
+/// When such content is asked for again, one pause after the other, until it is the ordinary one's turn: those who begin
+/// at the same moment find each other, and those who begin a little later too.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+
+/// How long everybody is given to answer then.
+const ANSWER_TIME: Duration = Duration::from_millis(300);
 
 /// Between two tries to reach a discovery that is restarting.
 const DISCOVERY_RETRY: Duration = Duration::from_millis(50);
@@ -46,15 +62,24 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Locator {
     found: mpsc::Receiver<Found>,
-    again: mpsc::Sender<()>,
+    again: mpsc::Sender<Again>,
     is_searching: bool,
+}
+
+/// What is asked of a search that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// Another round.
+    Round,
+    /// From now on, as many as can be found.
+    Widen,
 }
 
 impl Locator {
     /// Begins the first round.
     pub(crate) fn start(shared: &Arc<Shared>, tasks: &Lifetime, search: Search) -> Self {
         let (found_in, found) = mpsc::channel(QUEUE);
-        let (again, again_out) = mpsc::channel(1);
+        let (again, again_out) = mpsc::channel(2);
         let seeker = Seeker {
             shared: shared.clone(),
             search,
@@ -86,7 +111,13 @@ impl Locator {
 
     /// Begins another round.
     pub(crate) fn search_again(&mut self) {
-        self.is_searching = self.again.try_send(()).is_ok();
+        self.is_searching = self.again.try_send(Again::Round).is_ok();
+    }
+
+    /// Looks for as many as can be found from now on: there is much to be read.
+    pub(crate) fn widen(&mut self) {
+        // Full only when another round begins at once.
+        let _sent = self.again.try_send(Again::Widen);
     }
 }
 
@@ -97,7 +128,7 @@ struct Seeker {
 }
 
 impl Seeker {
-    async fn run(self, mut again: mpsc::Receiver<()>, stopping: impl Future<Output = ()>) {
+    async fn run(self, mut again: mpsc::Receiver<Again>, stopping: impl Future<Output = ()>) {
         tokio::select! {
             () = self.rounds(&mut again) => {}
             () = self.found.closed() => {}
@@ -105,10 +136,17 @@ impl Seeker {
         }
     }
 
-    async fn rounds(&self, again: &mut mpsc::Receiver<()>) {
+    async fn rounds(&self, again: &mut mpsc::Receiver<Again>) {
+        let mut pauses = None;
         loop {
             let fault = if self.search.from.is_empty() {
-                self.ask_discovery(self.search.patience).await
+                tokio::select! {
+                    fault = self.ask_discovery(self.search.patience, 0) => fault,
+                    () = widened(again) => {
+                        pauses = Some(PAUSES.into_iter());
+                        None
+                    }
+                }
             } else {
                 self.resolve_hosts().await
             };
@@ -117,11 +155,18 @@ impl Seeker {
             }
             // Until the next round is asked for, whoever becomes known by itself joins.
             loop {
-                match timeout(self.shared.config.patience.relocate, again.recv()).await {
-                    Ok(Some(())) => break,
+                let relocate = self.shared.config.patience.relocate;
+                let pause = pauses.as_mut().and_then(Iterator::next).unwrap_or(relocate);
+                match timeout(pause.min(relocate), again.recv()).await {
+                    Ok(Some(Again::Round)) => break,
+                    Ok(Some(Again::Widen)) => pauses = Some(PAUSES.into_iter()),
                     Ok(None) => return,
                     Err(_) if self.search.from.is_empty() => {
-                        drop(self.ask_discovery(Duration::ZERO).await);
+                        let (wait, enough) = match &pauses {
+                            Some(_) => (ANSWER_TIME, WANTED),
+                            None => (Duration::ZERO, 0),
+                        };
+                        drop(self.ask_discovery(wait, enough).await);
                     }
                     Err(_) => {}
                 }
@@ -130,11 +175,11 @@ impl Seeker {
     }
 
     /// Reads all answers of one question; a discovery that restarts is asked again until time is up.
-    async fn ask_discovery(&self, wait: Duration) -> Option<String> {
+    async fn ask_discovery(&self, wait: Duration, enough: u32) -> Option<String> {
         let end = Instant::now() + wait;
         loop {
             let error = match self
-                .ask_once(end.saturating_duration_since(Instant::now()))
+                .ask_once(end.saturating_duration_since(Instant::now()), enough)
                 .await
             {
                 Ok(()) => return None,
@@ -149,11 +194,11 @@ impl Seeker {
         }
     }
 
-    async fn ask_once(&self, wait: Duration) -> Result<(), tonic::Status> {
+    async fn ask_once(&self, wait: Duration, enough: u32) -> Result<(), tonic::Status> {
         let request = FindProvidersRequest {
             content_ids: self.search.ids.iter().map(ToString::to_string).collect(),
             wait: Some(to_duration(wait)),
-            enough: 0,
+            enough,
         };
         let limit = wait + self.shared.config.patience.local_call;
         let mut discovery = self.shared.discovery();
@@ -200,12 +245,23 @@ impl Seeker {
             let candidate = Candidate {
                 peer_id: String::new(),
                 addresses,
-                is_partial: false,
+                extent: Extent::Whole,
             };
             if self.found.send(Found::Candidate(candidate)).await.is_err() {
                 break;
             }
         }
         fault
+    }
+}
+
+/// Waits until as many as can be found are wanted; a round that runs need not be begun.
+async fn widened(again: &mut mpsc::Receiver<Again>) {
+    loop {
+        match again.recv().await {
+            Some(Again::Widen) => return,
+            Some(Again::Round) => {}
+            None => std::future::pending().await,
+        }
     }
 }

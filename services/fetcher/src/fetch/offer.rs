@@ -1,7 +1,9 @@
-//! Offering what is proven already through this machine's own store; best effort.
+//! Offering what is there already, and what is about to be, through this machine's own store; best effort.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
@@ -9,27 +11,37 @@ use tokio_stream::wrappers::ReceiverStream;
 use tracing::{Instrument as _, debug};
 use zeroshare_chassis::Lifetime;
 use zeroshare_staging::Staged;
-use zeroshare_wire::convert::{MAX_RANGES, to_piece_ranges};
+use zeroshare_wire::convert::{MAX_RANGES, merge_ranges, to_piece_ranges};
 use zeroshare_wire::pb::content::v1::PieceState;
 use zeroshare_wire::pb::store::v1::OfferPartialRequest;
 
 use crate::shared::Shared;
 
-/// Announcements that the store did not read yet; when it is full, the next tick tries again.
+/// Announcements that the store did not read yet; when it is full, it is tried again later.
 const QUEUE: usize = 4;
+
+/// News wait for so long, to be told together: the first figure is for the offer, the second for each one who gives, for
+/// there are about as many who listen. In a simulated crowd of 16, 100 ms cost 1 % of the time, and save four of five
+/// messages.
+const DELAY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(5));
+
+/// … and never for longer.
+const LONGEST_DELAY: Duration = Duration::from_millis(100);
 
 /// An offer of something that is still being fetched; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Offer {
-    ranges: mpsc::Sender<Vec<Range<u32>>>,
-    /// Proven, and not announced yet.
-    fresh: Vec<Range<u32>>,
+    news: mpsc::Sender<OfferPartialRequest>,
+    /// What may be had, and was not announced yet, by its state.
+    fresh: BTreeMap<PieceState, Vec<Range<u32>>>,
+    /// Since when something is not announced.
+    since: Option<Instant>,
 }
 
 impl Offer {
     /// Begins with what is proven by now.
     pub(crate) fn start(shared: &Arc<Shared>, tasks: &Lifetime, staged: &Staged) -> Self {
-        let (ranges, announced) = mpsc::channel::<Vec<Range<u32>>>(QUEUE);
+        let (news, announced) = mpsc::channel(QUEUE);
         let first = OfferPartialRequest {
             content_id: staged.content().to_string(),
             store_root: staged.store().display().to_string(),
@@ -38,12 +50,7 @@ impl Offer {
             state: PieceState::Proven.into(),
             ..OfferPartialRequest::default()
         };
-        let later = ReceiverStream::new(announced).map(|ranges| OfferPartialRequest {
-            ranges: to_piece_ranges(&ranges),
-            state: PieceState::Proven.into(),
-            ..OfferPartialRequest::default()
-        });
-        let requests = tokio_stream::once(first).chain(later);
+        let requests = tokio_stream::once(first).chain(ReceiverStream::new(announced));
         let mut store = shared.store();
         let stopping = tasks.stopping();
         let offering = async move {
@@ -62,27 +69,55 @@ impl Offer {
         drop(tasks.spawn("offer", offering.in_current_span()));
         let layout = staged.layout();
         let proven = (0..layout.piece_count()).filter(|piece| is_proven(staged, *piece));
-        let fresh = proven.map(|piece| piece..piece + 1).collect();
-        Self { ranges, fresh }
+        let proven = proven.map(|piece| piece..piece + 1).collect();
+        let fresh = BTreeMap::from([(PieceState::Proven, proven)]);
+        Self {
+            news,
+            fresh,
+            since: Some(Instant::now()),
+        }
     }
 
-    /// Takes note of a piece all of which is proven.
-    pub(crate) fn add(&mut self, piece: u32) {
-        self.fresh.push(piece..piece + 1);
+    /// Takes note of a piece that others may have, or will.
+    pub(crate) fn add(&mut self, piece: u32, state: PieceState) {
+        self.fresh.entry(state).or_default().push(piece..piece + 1);
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    /// Says when to announce what is new, if anything is, while so many give.
+    pub(crate) fn due(&self, givers: usize) -> Option<Instant> {
+        let givers = u32::try_from(givers).unwrap_or(u32::MAX);
+        let delay = DELAY.0 + DELAY.1.saturating_mul(givers);
+        self.since.map(|since| since + delay.min(LONGEST_DELAY))
     }
 
     /// Announces what is new, if the store keeps up.
     pub(crate) fn announce(&mut self) {
-        if self.fresh.is_empty() || self.ranges.is_closed() {
+        self.since = None;
+        if self.news.is_closed() {
             self.fresh.clear();
-            return;
         }
-        let Ok(slot) = self.ranges.try_reserve() else {
-            return;
-        };
-        let mut ranges = zeroshare_wire::convert::merge_ranges(std::mem::take(&mut self.fresh));
-        self.fresh = ranges.split_off(ranges.len().min(MAX_RANGES));
-        slot.send(ranges);
+        // What can be had comes before what will be.
+        while let Some((state, ranges)) = self.fresh.pop_last() {
+            if ranges.is_empty() {
+                continue;
+            }
+            let Ok(slot) = self.news.try_reserve() else {
+                self.fresh.insert(state, ranges);
+                self.since = Some(Instant::now());
+                return;
+            };
+            let mut ranges = merge_ranges(ranges);
+            let rest = ranges.split_off(ranges.len().min(MAX_RANGES));
+            if !rest.is_empty() {
+                self.fresh.insert(state, rest);
+            }
+            slot.send(OfferPartialRequest {
+                ranges: to_piece_ranges(&ranges),
+                state: state.into(),
+                ..OfferPartialRequest::default()
+            });
+        }
     }
 }
 

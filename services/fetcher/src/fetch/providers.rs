@@ -19,7 +19,7 @@ use super::failure::FetchFailure;
 use super::locate::{Found, Locator, Search};
 use super::opening::{Described, EarlyPiece, Opened, Refusal, Wish, open};
 use super::report::{Deed, report};
-use crate::peers::{Candidate, Peer};
+use crate::peers::{Candidate, Extent, Peer};
 use crate::shared::Shared;
 
 /// Providers that are asked for a manifest at once, but for those that are slow.
@@ -121,6 +121,7 @@ pub(crate) async fn hunt(
         results,
         results_in,
         queue: VecDeque::new(),
+        later: Vec::new(),
         seen: BTreeSet::new(),
         passing: BTreeSet::new(),
         liars: BTreeSet::new(),
@@ -144,6 +145,8 @@ struct Hunter {
     results: mpsc::Receiver<(u32, Result<Opened, Refusal>)>,
     results_in: mpsc::Sender<(u32, Result<Opened, Refusal>)>,
     queue: VecDeque<Candidate>,
+    /// Those that hold nothing yet.
+    later: Vec<Candidate>,
     seen: BTreeSet<SocketAddr>,
     /// Those whose trouble may pass.
     passing: BTreeSet<SocketAddr>,
@@ -225,6 +228,13 @@ impl Hunter {
     }
 
     fn consider(&mut self, candidate: Candidate) {
+        if candidate.extent == Extent::NothingYet {
+            // It has no manifest to give, but pieces soon.
+            if self.later.len() < MAX_CANDIDATES {
+                self.later.push(candidate);
+            }
+            return;
+        }
         let is_new = candidate
             .addresses
             .iter()
@@ -332,7 +342,7 @@ impl Hunter {
             peer: (!is_liar).then_some(peer),
             early,
             early_items: 0,
-            candidates: self.queue.into(),
+            candidates: self.queue.into_iter().chain(self.later).collect(),
             liars,
             locator: self.locator,
         }

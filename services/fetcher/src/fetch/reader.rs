@@ -65,6 +65,11 @@ pub(crate) enum Report {
         provider: zeroshare_transfer::ProviderId,
         ranges: Vec<std::ops::Range<u32>>,
     },
+    /// A provider is about to hold more.
+    Claimed {
+        provider: zeroshare_transfer::ProviderId,
+        ranges: Vec<std::ops::Range<u32>>,
+    },
     /// The fetch cannot go on.
     Fatal(FetchFailure),
 }

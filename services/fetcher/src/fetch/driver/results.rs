@@ -8,6 +8,8 @@ use zeroshare_content::Piece;
 use zeroshare_staging::{PutError, SourceId};
 use zeroshare_transfer::{Call, CallEnd, CallId, FileVerdict, Holding, UnitId, UnitOutcome};
 
+use zeroshare_wire::pb::content::v1::PieceState;
+
 use super::super::failure::FetchFailure;
 use super::super::offer;
 use super::super::reader::{Reader, Report, WantedUnit};
@@ -36,6 +38,7 @@ impl Driver {
                     self.starving.handle_news(Instant::now());
                 }
             }
+            Report::Claimed { provider, ranges } => self.machine.handle_claim(provider, &ranges),
             Report::Fatal(failure) => return Err(failure),
         }
         Ok(())
@@ -51,7 +54,7 @@ impl Driver {
                 && let Some(offer) = &mut self.offer
                 && (unit.whole || offer::is_proven(&self.staged, unit.piece))
             {
-                offer.add(unit.piece);
+                offer.add(unit.piece, PieceState::Proven);
             }
         }
         match outcome {
@@ -110,7 +113,7 @@ impl Driver {
             if let Some(Piece::Slice { item: of, .. }) = self.around.layout.piece(piece)
                 && of == item
             {
-                offer.add(piece);
+                offer.add(piece, PieceState::Proven);
             }
         }
     }
@@ -148,6 +151,12 @@ impl Driver {
         let Some(provider) = self.peers.get(&call.provider) else {
             return;
         };
+        if let Some(offer) = &mut self.offer {
+            let rare = call.units.iter().filter(|id| self.machine.is_rarest(**id));
+            for unit in rare.filter_map(|id| self.machine.unit(*id)) {
+                offer.add(unit.piece, PieceState::Claimed);
+            }
+        }
         let units = call.units.iter().filter_map(|id| {
             let unit = self.machine.unit(*id)?.clone();
             Some(WantedUnit {

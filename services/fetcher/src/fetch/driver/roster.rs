@@ -11,11 +11,11 @@ use super::super::report::{Deed, fault_of, report};
 use super::super::view::Rate;
 use super::super::watch_pieces::watch_pieces;
 use super::{Driver, MAX_ADDRESSES, MAX_QUEUE, Provider};
-use crate::peers::{Candidate, Peer};
+use crate::peers::{Candidate, Extent, Peer};
 
 impl Driver {
     pub(super) fn add_peer(&mut self, peer: Peer) {
-        let is_partial = peer.candidate.is_partial;
+        let is_partial = peer.candidate.extent != Extent::Whole;
         let holding = if is_partial {
             Holding::Partial(Vec::new())
         } else {
