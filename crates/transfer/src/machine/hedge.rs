@@ -14,7 +14,7 @@ const TIMES: usize = 64;
 const FEWEST_TIMES: usize = 8;
 
 /// Nothing is late sooner: a second answer costs a round trip too.
-const LEAST_LATE: Duration = Duration::from_millis(50);
+const LEAST_LATE: Duration = Duration::from_millis(200);
 
 /// How long units took lately, from the one before them or the beginning of their call.
 #[derive(Debug, Default)]
