@@ -98,6 +98,8 @@ pub struct Transfer {
     next_call: u64,
     /// Late units, and the second call that was made for each.
     hedges: BTreeMap<UnitId, CallId>,
+    /// How many units ever were.
+    hedged: usize,
     times: hedge::UnitTimes,
     /// Whether it is so much that others may begin with it at the same moment.
     is_scattered: bool,
@@ -151,6 +153,7 @@ impl Transfer {
             calls: BTreeMap::new(),
             next_call: 0,
             hedges: BTreeMap::new(),
+            hedged: 0,
             times: hedge::UnitTimes::default(),
             is_scattered,
             has_company: false,

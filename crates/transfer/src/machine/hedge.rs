@@ -16,6 +16,12 @@ const FEWEST_TIMES: usize = 8;
 /// Nothing is late sooner: a second answer costs a round trip too.
 const LEAST_LATE: Duration = Duration::from_millis(200);
 
+/// Of so many units one may be asked for twice, and a few more: what is sent twice is sent in vain.
+const UNITS_FOR_ONE: usize = 64;
+
+/// … so many.
+const FEW: usize = 4;
+
 /// How long units took lately, from the one before them or the beginning of their call.
 #[derive(Debug, Default)]
 pub(super) struct UnitTimes(VecDeque<Duration>);
@@ -53,6 +59,9 @@ impl Transfer {
 
     /// Asks one of the free providers for a unit that another one is late with.
     pub(super) fn hedge(&mut self, now: Instant, free: &[ProviderId]) -> Option<Call> {
+        if self.hedged >= self.units.len() / UNITS_FOR_ONE + FEW {
+            return None;
+        }
         let late = self.times.usual()?.max(LEAST_LATE);
         let mut slow: Vec<(Instant, CallId)> = self
             .calls
@@ -73,6 +82,7 @@ impl Transfer {
         })?;
         let call = self.open_call(now, provider, vec![unit], false);
         self.hedges.insert(unit, call.id);
+        self.hedged += 1;
         Some(call)
     }
 
