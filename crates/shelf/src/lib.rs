@@ -32,9 +32,9 @@ pub use pieces::{PieceReader, PieceSource, ReadError, Recheck, Sink};
 pub use roots::{RootKind, StoreRoot, find_tree, store_roots};
 pub use scan::{ScanError, ScannedFile, ScannedTree, scan_tree};
 pub use shelf::{
-    Audience, CommitError, Committed, CommittedFile, Copies, Due, FoundFile, Holding, HoldingState,
-    MidstateList, OpenError, RootCount, STAGED_BLOB, ShareError, Shelf, ShelfError, ShelfEvent,
-    ShelfOptions, ShelvedRoot, VerifyOutcome,
+    Audience, Beginning, CommitError, Committed, CommittedFile, Copies, Due, FoundFile, Holding,
+    HoldingState, MidstateList, OpenError, RootCount, STAGED_BLOB, ShareError, Shelf, ShelfError,
+    ShelfEvent, ShelfOptions, ShelvedRoot, VerifyOutcome,
 };
 pub use stamp::{Moment, Stamp};
 pub use verify::{Fault, VerifiedTree, VerifyError, verify_tree};

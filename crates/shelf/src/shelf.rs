@@ -21,7 +21,7 @@ use catalogue::{Catalogue, CopyPlace};
 use open::OpenTrees;
 
 pub use commit::{CommitError, Committed, CommittedFile};
-pub use find::{FoundFile, MidstateList};
+pub use find::{Beginning, FoundFile, MidstateList};
 pub use holding::{Holding, HoldingState, RootCount};
 pub use open::{Audience, OpenError, STAGED_BLOB};
 pub use share::ShareError;

@@ -2,6 +2,7 @@
 //!
 //! The steps stand in [`Run::fetch`]; each has a module. [`driver`] is the largest: it reads what is missing.
 
+mod beginnings;
 mod blob;
 mod call;
 mod chunks;
@@ -203,11 +204,14 @@ impl Run {
         self.entry.update(|view| view.stage = Stage::Transferring);
         early::write(&self.shared, &staged, &mut hunt).await?;
         let known = local.map(|local| local.path);
-        let reused = if staged.is_complete() {
+        let mut reused = if staged.is_complete() {
             reuse::Reused::default()
         } else {
             reuse::reuse(&self.shared, &staged, known).await?
         };
+        if let Some(peer) = &hunt.peer {
+            reused.bytes += beginnings::reuse_beginnings(&self.shared, &staged, peer).await?;
+        }
         let mut tally = Tally::of_staged(&staged, reused);
         tally.early(staged.layout(), 0..hunt.early_items);
         let progress = tally.progress(Vec::new());

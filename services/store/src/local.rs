@@ -11,16 +11,16 @@ use tonic::{Request, Response, Status, Streaming};
 use zeroshare_api::errors;
 use zeroshare_api::rpc::store::v1::local_store_service_server::LocalStoreService;
 use zeroshare_content::ContentId;
-use zeroshare_shelf::{Audience, FoundFile};
+use zeroshare_shelf::{Audience, Beginning, FoundFile};
 use zeroshare_wire::convert::{
     blob_ids, content_id, from_system_time, optional_duration, to_stamp,
 };
 use zeroshare_wire::pb::store::v1::{
     CommitContentRequest, CommitContentResponse, DescribeStoreRequest, DescribeStoreResponse,
-    FindFilesRequest, FindFilesResponse, ListContentRequest, ListContentResponse,
-    OfferPartialRequest, OfferPartialResponse, PauseSharingRequest, PauseSharingResponse,
-    StoreRoot, VerifyContentRequest, VerifyContentResponse, WatchContentRequest,
-    WatchContentResponse,
+    FindBeginningsRequest, FindBeginningsResponse, FindFilesRequest, FindFilesResponse,
+    ListContentRequest, ListContentResponse, OfferPartialRequest, OfferPartialResponse,
+    PauseSharingRequest, PauseSharingResponse, StoreRoot, VerifyContentRequest,
+    VerifyContentResponse, WatchContentRequest, WatchContentResponse,
 };
 
 use crate::access::Caller;
@@ -164,6 +164,27 @@ impl LocalStoreService for Local {
         Ok(Response::new(Box::pin(answers)))
     }
 
+    type FindBeginningsStream = Boxed<FindBeginningsResponse>;
+
+    async fn find_beginnings(
+        &self,
+        request: Request<Streaming<FindBeginningsRequest>>,
+    ) -> Result<Response<Self::FindBeginningsStream>, Status> {
+        let caller = Caller::of_local(request.extensions())?;
+        let slot = self
+            .store
+            .local_transfers
+            .take(caller.taker())
+            .ok_or_else(status::too_many_transfers)?;
+        let store = Arc::clone(&self.store);
+        let found = request.into_inner().then(move |request| {
+            // Kept as long as there may be questions.
+            let _slot = &slot;
+            find_beginning(Arc::clone(&store), request, caller.audience())
+        });
+        Ok(Response::new(Box::pin(flat(found))))
+    }
+
     type OfferPartialStream = Boxed<OfferPartialResponse>;
 
     async fn offer_partial(
@@ -241,6 +262,25 @@ async fn find(
         .await?;
     let found = found.map_err(|error| status::index_status(&error))?;
     Ok(found.iter().filter_map(found_file).collect())
+}
+
+async fn find_beginning(
+    store: Arc<Store>,
+    request: Result<FindBeginningsRequest, Status>,
+    audience: Audience,
+) -> Result<Vec<FindBeginningsResponse>, Status> {
+    let FindBeginningsRequest { file, midstates } = request?;
+    let found = store
+        .on_disk("find beginnings", move |store| {
+            store.shelf.find_beginning(&midstates, audience)
+        })
+        .await?;
+    let found = found.map_err(|error| status::index_status(&error))?;
+    let response = found.and_then(|Beginning { path, grains }| {
+        let path = path.to_str()?.to_owned();
+        Some(FindBeginningsResponse { file, path, grains })
+    });
+    Ok(response.into_iter().collect())
 }
 
 /// Paths that are not UTF-8 cannot be said, and are left out: the file is fetched instead.

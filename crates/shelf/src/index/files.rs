@@ -31,6 +31,9 @@ pub(crate) struct BlobPlace {
 /// The same contents may lie in very many places; more are not looked at.
 const MAX_PLACES: i64 = 16;
 
+/// Versions of one file that are compared; the newest ones are likely the nearest.
+const MAX_BEGINNINGS: i64 = 4;
+
 impl Index {
     /// Reads the records of the files on some lines, without their midstates.
     pub(crate) fn files(
@@ -121,6 +124,30 @@ impl Index {
             drop(query);
             transaction.finish()?;
             Ok(found)
+        })
+    }
+
+    /// Finds files of verified content whose first midstate is this one, with all of their midstates.
+    pub(crate) fn find_beginnings(
+        &self,
+        first: &[u8],
+    ) -> Result<Vec<(BlobPlace, Vec<u8>)>, IndexError> {
+        self.with(|connection| {
+            let mut query = connection.prepare_cached(
+                "SELECT files.line, files.digest, files.size, files.device, files.inode, files.mtime,
+                    files.mtime_nanos, files.ctime, files.ctime_nanos, files.tree, midstates.list
+                 FROM midstates JOIN files ON files.tree = midstates.tree AND files.line = midstates.line
+                    JOIN trees ON trees.tree = midstates.tree
+                 WHERE substr(midstates.list, 1, 32) = ?1
+                    AND trees.state = 1 AND trees.gone_seconds IS NULL
+                 ORDER BY midstates.tree DESC LIMIT ?2",
+            )?;
+            let rows = query.query_map(params![first, MAX_BEGINNINGS], |row| {
+                let (tree, list) = (TreeKey(row.get(9)?), row.get(10)?);
+                let found = read_file(row)?;
+                Ok(found.map(|file| (BlobPlace { tree, line: file.line, stamp: file.stamp }, list)))
+            })?;
+            rows.filter_map(Result::transpose).collect()
         })
     }
 }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Each step makes the next version out of the one before; steps are only added.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     // AUTOINCREMENT: a key that was seen once never means another tree later.
     "CREATE TABLE trees (
         tree INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -44,6 +44,8 @@ const STEPS: [&str; 3] = [
     ) WITHOUT ROWID;",
     // Shared files are looked up by their ids, which stand for their names.
     "CREATE INDEX trees_by_name ON trees (name);",
+    // Versions of one file begin alike.
+    "CREATE INDEX midstates_by_first ON midstates (substr(list, 1, 32));",
 ];
 
 /// Brings the index to the newest version, in one transaction that other processes wait for.

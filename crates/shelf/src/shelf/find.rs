@@ -50,6 +50,18 @@ pub struct MidstateList {
     pub midstates: Midstates,
 }
 
+/// A file that begins like another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beginning {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// How many grains of both are equal, from the first; at least one.
+    pub grains: u32,
+}
+
+/// A midstate.
+const STATE_BYTES: usize = 32;
+
 impl Shelf {
     /// Finds files with the given contents, at most one in each store and one outside; what is not here is left out.
     ///
@@ -87,6 +99,36 @@ impl Shelf {
             }
             found.extend(here.into_values());
         }
+        Ok(found)
+    }
+
+    /// Finds the file that has the longest beginning in common with one that has these midstates; `None` if none has a grain.
+    ///
+    /// It was verified once and is untouched since; who uses it hashes it all the same.
+    pub fn find_beginning(
+        &self,
+        midstates: &[u8],
+        audience: Audience,
+    ) -> Result<Option<Beginning>, IndexError> {
+        let Some(first) = midstates.get(..STATE_BYTES) else {
+            return Ok(None);
+        };
+        let candidates = self.index.find_beginnings(first)?;
+        let mut candidates: Vec<(u32, BlobPlace)> = candidates
+            .into_iter()
+            .map(|(place, list)| (equal_states(midstates, &list), place))
+            .collect();
+        candidates.sort_by_key(|(grains, _)| std::cmp::Reverse(*grains));
+        let found = candidates.into_iter().find_map(|(grains, place)| {
+            let tree = self.open_key(place.tree, audience)?;
+            let line = tree.source.manifest().lines().get(place.line as usize)?;
+            let file = tree.source.dir.file(line.path.as_path()).ok()?;
+            let is_same = Stamp::of(&file.metadata().ok()?) == place.stamp;
+            is_same.then(|| Beginning {
+                path: tree.path.join(line.path.as_path()),
+                grains,
+            })
+        });
         Ok(found)
     }
 
@@ -164,6 +206,15 @@ fn found_file(blob: BlobId, place: &BlobPlace, tree: &FoundTree) -> Option<Found
         executable,
         mtime: stamp.mtime,
     })
+}
+
+/// How many midstates are equal, from the first: so many grains are.
+fn equal_states(one: &[u8], other: &[u8]) -> u32 {
+    let pairs = one
+        .chunks_exact(STATE_BYTES)
+        .zip(other.chunks_exact(STATE_BYTES));
+    let equal = pairs.take_while(|(one, other)| one == other).count();
+    u32::try_from(equal).unwrap_or(u32::MAX)
 }
 
 fn size_if_sha256(blob: &BlobId, stamp: &Stamp) -> Option<u64> {

@@ -19,9 +19,10 @@ use zeroshare_chassis::{
 use zeroshare_content::ContentId;
 use zeroshare_wire::pb::store::v1::{
     CommitContentRequest, CommitContentResponse, DescribeStoreRequest, DescribeStoreResponse,
-    FindFilesRequest, FindFilesResponse, HeldContent, ListContentRequest, ListContentResponse,
-    OfferPartialRequest, OfferPartialResponse, PauseSharingRequest, PauseSharingResponse,
-    VerifyContentRequest, VerifyContentResponse, WatchContentRequest, WatchContentResponse,
+    FindBeginningsRequest, FindBeginningsResponse, FindFilesRequest, FindFilesResponse,
+    HeldContent, ListContentRequest, ListContentResponse, OfferPartialRequest,
+    OfferPartialResponse, PauseSharingRequest, PauseSharingResponse, VerifyContentRequest,
+    VerifyContentResponse, WatchContentRequest, WatchContentResponse,
     watch_content_response::Event,
 };
 
@@ -96,6 +97,7 @@ impl LocalStoreService for Service {
     type WatchContentStream = Outgoing<WatchContentResponse>;
     type VerifyContentStream = Outgoing<VerifyContentResponse>;
     type FindFilesStream = Outgoing<FindFilesResponse>;
+    type FindBeginningsStream = Outgoing<FindBeginningsResponse>;
     type OfferPartialStream = Outgoing<OfferPartialResponse>;
 
     async fn describe_store(
@@ -163,6 +165,13 @@ impl LocalStoreService for Service {
         &self,
         _request: Request<Streaming<FindFilesRequest>>,
     ) -> Result<Response<Self::FindFilesStream>, Status> {
+        Err(Status::unimplemented("discovery does not ask this"))
+    }
+
+    async fn find_beginnings(
+        &self,
+        _request: Request<Streaming<FindBeginningsRequest>>,
+    ) -> Result<Response<Self::FindBeginningsStream>, Status> {
         Err(Status::unimplemented("discovery does not ask this"))
     }
 

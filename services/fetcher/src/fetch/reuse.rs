@@ -1,9 +1,10 @@
 //! Taking what this machine holds already: the same contents, wherever they lie.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tonic::Status;
 use tracing::{Instrument as _, debug, info_span};
@@ -21,6 +22,9 @@ const IDS_IN_MESSAGE: usize = 10_000;
 
 /// Files that are taken over by one blocking job.
 const FILES_IN_JOB: usize = 64;
+
+/// Such jobs at once; how many really run is for the writers' permits to say.
+const MAX_JOBS: usize = 4;
 
 /// Adopts what is found, and gives its bytes and files. Only a disk that is full or broken is an error.
 pub(crate) async fn reuse(
@@ -131,19 +135,34 @@ async fn adopt_all(
         .filter_map(|(item, index)| Some((index, sources.get(&(item.kind, item.blob))?.clone())))
         .collect();
     let mut sum = Reused::default();
-    for batch in jobs.chunks(FILES_IN_JOB) {
-        let Ok(permit) = shared.writers.clone().acquire_owned().await else {
-            return Err(FetchFailure::Stopping);
-        };
-        let (staged, batch) = (staged.clone(), batch.to_vec());
-        let job = shared.lifetime.spawn_blocking("reuse", move || {
-            let adopted = adopt(&staged, &batch);
-            drop(permit);
-            adopted
-        });
-        let adopted = job.await.map_err(|_| FetchFailure::Stopping)??;
-        sum.bytes += adopted.bytes;
-        sum.files += adopted.files;
+    let mut running: VecDeque<JoinHandle<Result<Reused, FetchFailure>>> = VecDeque::new();
+    let mut batches = jobs.chunks(FILES_IN_JOB).peekable();
+    while batches.peek().is_some() || !running.is_empty() {
+        if let Some(batch) = batches.next_if(|_| running.len() < MAX_JOBS) {
+            let Ok(permit) = shared.writers.clone().acquire_owned().await else {
+                return Err(FetchFailure::Stopping);
+            };
+            let (staged, batch) = (staged.clone(), batch.to_vec());
+            running.push_back(shared.lifetime.spawn_blocking("reuse", move || {
+                let adopted = adopt(&staged, &batch);
+                drop(permit);
+                adopted
+            }));
+        } else if let Some(oldest) = running.pop_front() {
+            match oldest.await.map_err(|_| FetchFailure::Stopping).flatten() {
+                Ok(adopted) => {
+                    sum.bytes += adopted.bytes;
+                    sum.files += adopted.files;
+                }
+                Err(failure) => {
+                    // Nothing may write any more when the fetch is over.
+                    for job in running {
+                        drop(job.await);
+                    }
+                    return Err(failure);
+                }
+            }
+        }
     }
     Ok(sum)
 }

@@ -62,6 +62,38 @@ async fn only_what_changed_is_fetched_of_a_new_version() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_large_file_whose_beginning_is_here_only_the_rest_is_fetched() {
+    const GRAIN: usize = 128 * 1024;
+    let bytes = |len: usize, end: u8| -> Vec<u8> {
+        let mut bytes: Vec<u8> = (0..len)
+            .map(|at| u8::try_from(at / 977 * 31 % 251).unwrap())
+            .collect();
+        bytes[len - 1] ^= end;
+        bytes
+    };
+    let old = TestTree::new().file("log", bytes(20 * GRAIN, 1));
+    let new = TestTree::new().file("log", bytes(23 * GRAIN + 5, 2));
+    let other = TestTree::new().file("log", vec![9; 23 * GRAIN]);
+    let (old_id, new_id) = (old.tree_id(ALGORITHM), new.tree_id(ALGORITHM));
+    let source = Source::new(&[&new]);
+    source.offers(&new_id).await;
+    let machine = Machine::new();
+    std::fs::create_dir_all(machine.store()).unwrap();
+    put_in_store(&other, &machine.store(), ALGORITHM);
+    put_in_store(&old, &machine.store(), ALGORITHM);
+    let own = Store::start(&machine.scratch, &machine.store(), false);
+    own.offers(&old_id).await;
+    own.offers(&other.tree_id(ALGORITHM)).await;
+    let fetch = machine.fetch(source.wish(&new_id)).await;
+    assert_succeeded(&machine, &new_id, &fetch);
+    let progress = fetch.progress.unwrap();
+    let received: u64 = progress.peers.iter().map(|peer| peer.received_bytes).sum();
+    // The last grain of the old file is another one.
+    assert_eq!(progress.reused_bytes, 19 * GRAIN as u64);
+    assert_eq!(received, 4 * GRAIN as u64 + 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_being_fetched_is_offered_meanwhile() {
     let tree = TestTree::many_files(43, 600, 20_000);
     let id = tree.tree_id(ALGORITHM);
