@@ -70,7 +70,7 @@ impl Fixture {
         let shelf = &self.store.shelf;
         shelf.rescan(SystemTime::now()).unwrap();
         let mut go_on = |_| ControlFlow::Continue(());
-        let outcome = shelf.verify(&id, Copies::All, &mut go_on).unwrap();
+        let outcome = shelf.verify(id, Copies::All, &mut go_on).unwrap();
         assert_eq!(outcome.faults, [""; 0]);
         id
     }

@@ -1,6 +1,7 @@
 //! `StoreService`: what peers read, and this machine's own services too.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio_stream::Stream;
 use tonic::{Extensions, Request, Response, Status};
@@ -9,7 +10,7 @@ use zeroshare_api::rpc::store::v1::store_service_server::StoreService;
 use zeroshare_chassis::serve::PageBudget;
 use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, Recheck};
-use zeroshare_wire::convert::{ReadPieces, content_id, content_ids, tree_id};
+use zeroshare_wire::convert::{Encoding, ReadPieces, content_id, content_ids, tree_id};
 use zeroshare_wire::pb::store::v1::{
     ContentStat, ReadManifestRequest, ReadManifestResponse, ReadMidstatesRequest,
     ReadMidstatesResponse, ReadPiecesRequest, ReadPiecesResponse, StatContentRequest,
@@ -20,7 +21,7 @@ use crate::access::Caller;
 use crate::answer::Answer;
 use crate::slots::Slot;
 use crate::store::{Source, Store};
-use crate::transfer::{Transfer, plan};
+use crate::transfer::{OnLine, Transfer, plan};
 use crate::watch::Watched;
 use crate::{convert, manifest, midstates, status, watch};
 
@@ -67,6 +68,17 @@ impl Peers {
         slots
             .take(caller.taker())
             .ok_or_else(status::too_many_transfers)
+    }
+
+    /// The way to a peer; readers on this machine have none that could be slow.
+    fn line(&self, caller: &Caller) -> Option<OnLine> {
+        match caller {
+            Caller::Peer(address) => {
+                let reader = address.0.ip();
+                Some(self.store.lines.begin(Instant::now(), reader))
+            }
+            Caller::User(_) | Caller::Tool(_) => None,
+        }
     }
 
     fn stat(&self, id: &ContentId, audience: Audience) -> Option<ContentStat> {
@@ -182,6 +194,8 @@ impl StoreService for Peers {
                 Recheck::No
             },
             audience: caller.audience(),
+            takes_zstd: read.accepted.contains(&Encoding::Zstd),
+            line: self.line(&caller),
             pages,
         };
         let mut response = Response::new(tokio_stream::empty());

@@ -16,7 +16,7 @@ use crate::offers::{Offer, Offers};
 use crate::pause::Pause;
 use crate::slots::Slots;
 use crate::status;
-use crate::transfer::{LeastSent, PagePool};
+use crate::transfer::{LeastSent, Lines, PagePool};
 
 /// Calls of this machine's own services at once: as many as it has fetches, and some for people.
 pub(crate) const MAX_LOCAL_TRANSFERS: usize = 256;
@@ -46,6 +46,7 @@ pub(crate) struct Store {
     pub(crate) least_sent: LeastSent,
     /// What answers are put together in.
     pub(crate) pages: Arc<PagePool>,
+    pub(crate) lines: Arc<Lines>,
     /// Whether peers are served now.
     pub(crate) pause: Pause,
     /// The limit of all that peers are sent.
@@ -111,6 +112,7 @@ impl Store {
             watches: Slots::new(MAX_WATCHES, MAX_WATCHES_PER_PEER),
             least_sent: LeastSent::default(),
             pages: Arc::default(),
+            lines: Arc::default(),
             pause: Pause::default(),
             uploads: parts.uploads,
             changes: parts.changes,

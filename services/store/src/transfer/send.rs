@@ -9,11 +9,13 @@ use zeroshare_chassis::process::chain;
 use zeroshare_chassis::serve::{DirectBody, PageBudget};
 use zeroshare_content::ContentId;
 use zeroshare_proof::Midstates;
-use zeroshare_shelf::{Audience, PieceReader, ReadError, Recheck};
+use zeroshare_shelf::{Audience, PieceReader, ReadError, Recheck, Sink};
 use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
 use zeroshare_wire::pb::store::v1::{ContentHead, PieceHeader, StreamEncoding};
 
 use super::Order;
+use super::encoding::Encoding;
+use super::lines::OnLine;
 use super::writer::{Field, PageWriter, Pages, Policy};
 use crate::answer::{Answer, Teller};
 use crate::slots::Slot;
@@ -30,9 +32,16 @@ pub(crate) struct Transfer {
     pub(crate) with_manifest: bool,
     pub(crate) recheck: Recheck,
     pub(crate) audience: Audience,
+    /// Whether the reader takes zstd.
+    pub(crate) takes_zstd: bool,
+    /// The way to the peer; `None` for readers on this machine.
+    pub(crate) line: Option<OnLine>,
     /// What may be in memory for this peer; `None` outside the accept loop.
     pub(crate) pages: Option<PageBudget>,
 }
+
+/// Reads a piece to where it is wanted.
+type Read<'r> = dyn FnMut(&mut dyn Sink) -> Result<(), ReadError> + 'r;
 
 impl Transfer {
     /// Starts sending; the slot is kept until the last byte was read.
@@ -48,6 +57,7 @@ impl Transfer {
         let policy = (self.audience == Audience::Peers).then_some(Policy {
             throttle: &self.store.uploads,
             pause: &self.store.pause,
+            line: self.line.as_ref(),
         });
         let pages = Pages {
             teller,
@@ -70,10 +80,14 @@ impl Transfer {
     fn write(&self, teller: &Teller<Bytes>, writer: &mut PageWriter<'_>) -> Result<(), Status> {
         let pieces = self.source.pieces();
         let manifest = pieces.manifest_text();
+        let mut encoding = self.encoding();
         writer.message(Part::Head(ContentHead {
             manifest_size_bytes: manifest.len() as u64,
             content_size_bytes: pieces.layout().content_size(),
-            encoding: StreamEncoding::Raw.into(),
+            encoding: match encoding {
+                Some(_) => StreamEncoding::Zstd.into(),
+                None => StreamEncoding::Raw.into(),
+            },
             file_name: pieces
                 .file_name()
                 .map(Bytes::copy_from_slice)
@@ -87,34 +101,59 @@ impl Transfer {
         let mut list = NamedList::default();
         for order in &self.orders {
             for (piece, range) in order.parts(pieces.layout()) {
-                self.write_part(writer, (&mut reader, &mut list), piece, range)?;
+                list.turn_to(self, piece)?;
+                writer.message(Part::Header(self.header(piece, &range, &list)))?;
+                let length = range.end - range.start;
+                let list = list.midstates.as_ref();
+                let mut read = |sink: &mut dyn Sink| reader.read(piece, range.clone(), list, sink);
+                match &mut encoding {
+                    None => self.write_raw(writer, piece, &mut read)?,
+                    Some(encoding) => self.write_encoded((writer, encoding), piece, &mut read)?,
+                }
+                writer.close();
+                if self.audience == Audience::Peers {
+                    self.store.count_sent(length);
+                }
             }
         }
         Ok(())
     }
 
-    fn write_part(
+    /// Compresses for a reader that takes it, if its line is slower than that and the answer large enough to gain.
+    fn encoding(&self) -> Option<Encoding<'_>> {
+        const LEAST_BYTES: u64 = 64 * 1024;
+        let line = self.line.as_ref().filter(|_| self.takes_zstd)?;
+        if self.expected_bytes() < LEAST_BYTES {
+            return None;
+        }
+        Encoding::new(line.compression(&self.content)?, &self.content)
+    }
+
+    fn write_raw(
         &self,
         writer: &mut PageWriter<'_>,
-        (reader, list): (&mut PieceReader<'_>, &mut NamedList),
         piece: u32,
-        range: Range<u64>,
+        read: &mut Read<'_>,
     ) -> Result<(), Status> {
-        list.turn_to(self, piece)?;
-        writer.message(Part::Header(self.header(piece, &range, list)))?;
-        let length = range.end - range.start;
-        match reader.read(piece, range, list.midstates.as_ref(), writer) {
-            Ok(()) => {
-                writer.close();
-                if self.audience == Audience::Peers {
-                    self.store.count_sent(length);
-                }
-                Ok(())
+        read(writer).map_err(|error| {
+            let failure = writer.take_failure();
+            failure.unwrap_or_else(|| self.read_failed(piece, &error))
+        })
+    }
+
+    fn write_encoded(
+        &self,
+        (writer, encoding): (&mut PageWriter<'_>, &mut Encoding<'_>),
+        piece: u32,
+        read: &mut Read<'_>,
+    ) -> Result<(), Status> {
+        let mut sink = encoding.piece(writer);
+        match read(&mut sink) {
+            Ok(()) => sink.finish(),
+            Err(error) => {
+                let failure = sink.take_failure();
+                Err(failure.unwrap_or_else(|| self.read_failed(piece, &error)))
             }
-            Err(error) => match writer.take_failure() {
-                Some(status) => Err(status),
-                None => Err(self.read_failed(piece, &error)),
-            },
         }
     }
 

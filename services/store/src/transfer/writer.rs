@@ -12,6 +12,7 @@ use zeroshare_shelf::Sink;
 use zeroshare_wire::pb::store::v1::ReadPiecesResponse;
 use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
 
+use super::lines::OnLine;
 use super::pages::{PAGE_BYTES, Page, PagePool, SLOW_PAGE_BYTES};
 use crate::answer::Teller;
 use crate::pause::Pause;
@@ -54,6 +55,8 @@ pub(super) struct Policy<'a> {
     /// The limit of all that is sent.
     pub(super) throttle: &'a Throttle,
     pub(super) pause: &'a Pause,
+    /// Where it is noted how fast it went.
+    pub(super) line: Option<&'a OnLine>,
 }
 
 /// Writes messages of `ReadPieces` as gRPC frames them, so that files are read to where they are sent from.
@@ -213,7 +216,10 @@ impl<'a> PageWriter<'a> {
             return Ok(());
         }
         self.expected = self.expected.saturating_sub(bytes);
-        if let Some(Policy { throttle, pause }) = self.pages.policy {
+        if let Some(Policy {
+            throttle, pause, ..
+        }) = self.pages.policy
+        {
             self.pages.teller.pause(throttle.take(bytes))?;
             if let Some(left) = pause.left() {
                 return Err(status::paused(left));
@@ -221,7 +227,11 @@ impl<'a> PageWriter<'a> {
         }
         let began = Instant::now();
         let told = self.pages.teller.tell(Bytes::from_owner(page));
-        self.handed_over_in = began.elapsed();
+        let now = Instant::now();
+        self.handed_over_in = now.duration_since(began);
+        if let Some(line) = self.pages.policy.and_then(|policy| policy.line) {
+            line.sent(now, bytes);
+        }
         told
     }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod bounds;
+mod compressing;
 mod fixture;
 mod holding;
 mod offering;
