@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    add, cancel, completions, config, digest, fetch, find, man, node, pause, peers, repair, verify,
+    add, cancel, completions, config, digest, fetch, find, man, node, pause, peers, repair, share,
+    verify,
 };
 use crate::render::ColorChoice;
 use zeroshare_chassis::settings::LogSettings;
@@ -69,11 +70,13 @@ pub struct GeneralOptions {
 pub enum Command {
     /// Run a node: find peers, offer what this machine holds, fetch for its users.
     Node(Box<node::NodeArguments>),
-    /// Bring trees here, and print where they lie.
+    /// Bring trees and single files here, and print where they lie.
     Fetch(fetch::FetchArguments),
     /// Put a tree of your own into the store, and print its id.
     Add(add::AddArguments),
-    /// Say who has a tree, and how much it is.
+    /// Offer single files to others, and print their ids; or take them back.
+    Share(share::ShareArguments),
+    /// Say who has a tree or file, and how much it is.
     Find(find::FindArguments),
     /// List the machines that are heard, and those that are banned; forgive these.
     Peers(peers::PeersArguments),
@@ -91,7 +94,7 @@ pub enum Command {
     Verify(verify::VerifyArguments),
     /// Fetch a tree anew that does not verify, and replace it.
     Repair(repair::RepairArguments),
-    /// Print the ids of a directory or an archive.
+    /// Print the ids of a directory, an archive or a file.
     Digest(digest::DigestArguments),
     /// Say how the running node is.
     #[command(after_help = "Examples:\n  zeroshare status\n  zeroshare status --json")]

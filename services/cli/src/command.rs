@@ -14,6 +14,7 @@ pub mod node;
 pub mod pause;
 pub mod peers;
 pub mod repair;
+pub mod share;
 pub mod status;
 pub mod verify;
 pub mod version;
@@ -36,6 +37,7 @@ pub async fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         Command::Add(arguments) => session.unless_stopped(add::run(arguments, session)).await,
         Command::Find(arguments) => session.unless_stopped(find::run(arguments, session)).await,
         Command::Pause(arguments) => session.unless_stopped(pause::run(arguments, session)).await,
+        Command::Share(arguments) => session.unless_stopped(share::run(arguments, session)).await,
         Command::List => session.unless_stopped(list::run(session)).await,
         Command::Fetches => session.unless_stopped(fetches::run(session)).await,
         Command::Cancel(arguments) => {

@@ -1,6 +1,7 @@
 //! The fetcher in process, against peers that a test makes honest or not.
 
 mod adding;
+mod blobs;
 mod end_to_end;
 mod failover;
 mod faults;

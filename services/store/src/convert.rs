@@ -1,21 +1,23 @@
 //! Holdings as messages.
 
 use bytes::Bytes;
-use zeroshare_shelf::{Holding, HoldingState};
+use zeroshare_shelf::{Audience, Holding, HoldingState};
 use zeroshare_wire::convert::from_system_time;
 use zeroshare_wire::pb::store::v1::{ContentStat, HeldContent};
 
 use crate::offers::Offer;
 
-/// What lies in a store.
-pub(crate) fn held_whole(holding: &Holding) -> HeldContent {
+/// What lies in a store, or is shared; where somebody's file lies is not for everybody's ears.
+pub(crate) fn held_whole(holding: &Holding, audience: Audience) -> HeldContent {
+    let is_path_told = audience == Audience::Local || holding.id.tree().is_some();
+    let path = is_path_told.then(|| holding.path.to_string_lossy().into_owned());
     let verified = match &holding.state {
         HoldingState::Verified { at } => Some(*at),
         HoldingState::Unverified | HoldingState::Quarantined { .. } => None,
     };
     HeldContent {
         content_id: holding.id.to_string(),
-        path: holding.path.to_string_lossy().into_owned(),
+        path: path.unwrap_or_default(),
         size_bytes: holding.total_bytes,
         verify_time: verified.map(from_system_time),
         offered: holding.offered,

@@ -2,6 +2,7 @@
 
 mod commit;
 mod offer;
+mod share;
 mod verify;
 
 use std::sync::Arc;
@@ -19,8 +20,9 @@ use zeroshare_wire::pb::store::v1::{
     CommitContentRequest, CommitContentResponse, DescribeStoreRequest, DescribeStoreResponse,
     FindBeginningsRequest, FindBeginningsResponse, FindFilesRequest, FindFilesResponse,
     ListContentRequest, ListContentResponse, OfferPartialRequest, OfferPartialResponse,
-    PauseSharingRequest, PauseSharingResponse, StoreRoot, VerifyContentRequest,
-    VerifyContentResponse, WatchContentRequest, WatchContentResponse,
+    PauseSharingRequest, PauseSharingResponse, ShareFilesRequest, ShareFilesResponse, StoreRoot,
+    UnshareFilesRequest, UnshareFilesResponse, VerifyContentRequest, VerifyContentResponse,
+    WatchContentRequest, WatchContentResponse,
 };
 
 use crate::access::Caller;
@@ -75,6 +77,7 @@ impl LocalStoreService for Local {
             restriction: facts.restriction.clone(),
             resume_time: self.store.pause.resume_time().map(from_system_time),
             upload_limit_bytes: self.store.uploads.bytes_per_second().unwrap_or(0),
+            shared_files: u32::try_from(self.store.shelf.shared_files()).unwrap_or(u32::MAX),
         }))
     }
 
@@ -227,6 +230,35 @@ impl LocalStoreService for Local {
         Ok(Response::new(PauseSharingResponse {
             resume_time: self.store.pause.resume_time().map(from_system_time),
         }))
+    }
+
+    type ShareFilesStream = Answer<ShareFilesResponse>;
+
+    async fn share_files(
+        &self,
+        request: Request<ShareFilesRequest>,
+    ) -> Result<Response<Self::ShareFilesStream>, Status> {
+        let caller = Caller::of_local(request.extensions())?;
+        caller.owner()?;
+        let slot = self
+            .store
+            .verifies
+            .take(caller.taker())
+            .ok_or_else(status::too_many_transfers)?;
+        let paths = request.into_inner().paths;
+        tracing::info!(%caller, files = paths.len(), "asks to share");
+        Ok(Response::new(share::start(&self.store, paths, slot)?))
+    }
+
+    async fn unshare_files(
+        &self,
+        request: Request<UnshareFilesRequest>,
+    ) -> Result<Response<UnshareFilesResponse>, Status> {
+        let caller = Caller::of_local(request.extensions())?;
+        caller.owner()?;
+        let unshared = share::unshare(&self.store, request.into_inner()).await?;
+        tracing::info!(%caller, files = unshared.files.len(), "files are not shared any more");
+        Ok(Response::new(unshared))
     }
 }
 

@@ -110,7 +110,7 @@ pub(crate) fn contents(store: &Arc<Store>, audience: Audience) -> Watched<WatchC
             }
             after = page.last().map(|holding| holding.id);
             for holding in &page {
-                let held = unless_paused(&watching, convert::held_whole(holding));
+                let held = unless_paused(&watching, convert::held_whole(holding, audience));
                 tell(&told, Event::Held(held)).await?;
             }
             if page.len() < PAGE {
@@ -135,7 +135,7 @@ pub(crate) fn held(store: &Store, id: &ContentId, audience: Audience) -> Option<
     let part = store.offers.find(id, audience);
     let held = match (whole, part) {
         (Some(holding), Some(offer)) if !holding.is_readable() => convert::held_in_part(&offer),
-        (Some(holding), _) => convert::held_whole(&holding),
+        (Some(holding), _) => convert::held_whole(&holding, audience),
         (None, Some(offer)) => convert::held_in_part(&offer),
         (None, None) => return None,
     };

@@ -153,29 +153,6 @@ impl Shelf {
         Ok(PieceSource::staged(id.into(), dir, manifest, layout))
     }
 
-    /// Opens a blob that the fetcher is still putting together, by its word, in a staging directory beside its place.
-    ///
-    /// The file in it has the name that [`STAGED_BLOB`] is.
-    pub fn open_staged_blob(
-        &self,
-        place: &Path,
-        name: &OsStr,
-        (blob, size): (BlobId, u64),
-    ) -> Result<PieceSource, OpenError> {
-        let id = ContentId::Blob(blob);
-        let is_name = Path::new(name).components().count() == 1 && !name.as_bytes().contains(&b'/');
-        if !place.is_absolute() || !is_name || !name.as_bytes().starts_with(BLOB_STAGING_PREFIX) {
-            return Err(OpenError::NotStaging {
-                path: place.join(name),
-            });
-        }
-        let dir = Beneath::open(place)
-            .and_then(|place| place.directory(Path::new(name)))
-            .map_err(|source| OpenError::Io { id, source })?;
-        let (manifest, layout) = one_file(blob, size, 0, OsStr::new(STAGED_BLOB))?;
-        Ok(PieceSource::staged(id, dir, manifest, layout))
-    }
-
     /// Closes what nobody read for a while.
     pub fn close_idle(&self, idle: Duration) {
         self.open_trees()
@@ -249,6 +226,30 @@ impl Shelf {
             Audience::Peers => self.is_offered(&copy.place),
             Audience::Local => true,
         }
+    }
+}
+
+impl PieceSource {
+    /// Opens a blob that the fetcher is still putting together, by its word, in a staging directory beside its place.
+    ///
+    /// The file in it has the name that [`STAGED_BLOB`] is.
+    pub fn open_staged_blob(
+        place: &Path,
+        name: &OsStr,
+        (blob, size): (BlobId, u64),
+    ) -> Result<Self, OpenError> {
+        let id = ContentId::Blob(blob);
+        let is_name = Path::new(name).components().count() == 1 && !name.as_bytes().contains(&b'/');
+        if !place.is_absolute() || !is_name || !name.as_bytes().starts_with(BLOB_STAGING_PREFIX) {
+            return Err(OpenError::NotStaging {
+                path: place.join(name),
+            });
+        }
+        let dir = Beneath::open(place)
+            .and_then(|place| place.directory(Path::new(name)))
+            .map_err(|source| OpenError::Io { id, source })?;
+        let (manifest, layout) = one_file(blob, size, 0, OsStr::new(STAGED_BLOB))?;
+        Ok(Self::staged(id, dir, manifest, layout))
     }
 }
 

@@ -1,11 +1,13 @@
-//! `zeroshare digest`: what a directory is called in each algorithm.
+//! `zeroshare digest`: what a directory is called in each algorithm, and a file by itself.
 
 use std::fmt::{self, Write as _};
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use zeroshare_content::{Algorithm, HashKind};
+use zeroshare_content::{Algorithm, HashKind, Hasher};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -17,19 +19,27 @@ const EXAMPLES: &str = "\
 Examples:
   zeroshare digest ~/hello-1.0
   zeroshare digest hello-1.0.tar.gz --extract hello-1.0
-  zeroshare digest . --algorithm sha256new";
+  zeroshare digest . --algorithm sha256new
+  zeroshare digest debian-13.iso --blob";
+
+/// Larger reads gain nothing.
+const READ_BYTES: usize = 256 * 1024;
 
 /// What to hash, and how.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DigestArguments {
-    /// A directory, or an archive (tar, alone or with gzip, bzip2, xz or zstd; zip).
-    #[arg(value_name = "DIR|ARCHIVE")]
+    /// A directory, or an archive (tar, alone or with gzip, bzip2, xz or zstd; zip); with --blob any file.
+    #[arg(value_name = "DIR|ARCHIVE|FILE")]
     pub source: PathBuf,
 
     /// Only this algorithm: sha1, sha1new, sha256 or sha256new; may be repeated.
     #[arg(long, value_name = "NAME")]
     pub algorithm: Vec<Algorithm>,
+
+    /// The id of the file itself, whatever is in it: that under which `zeroshare share` offers it.
+    #[arg(long, conflicts_with_all = ["algorithm", "extract"])]
+    pub blob: bool,
 
     /// The directory inside that is meant.
     #[arg(long, value_name = "DIR")]
@@ -66,6 +76,9 @@ pub async fn run(arguments: DigestArguments, session: &Session) -> Result<Exit, 
 }
 
 fn digests(arguments: &DigestArguments) -> Result<DigestReport, Failure> {
+    if arguments.blob {
+        return blob_digest(&arguments.source);
+    }
     let algorithms = match arguments.algorithm.as_slice() {
         [] => Algorithm::ALL.to_vec(),
         some => some.to_vec(),
@@ -94,5 +107,32 @@ fn digests(arguments: &DigestArguments) -> Result<DigestReport, Failure> {
     });
     Ok(DigestReport {
         digests: digests.collect::<Result<_, Failure>>()?,
+    })
+}
+
+/// Hashes one file.
+fn blob_digest(path: &Path) -> Result<DigestReport, Failure> {
+    let failed =
+        |error: io::Error| Failure::because(&format!("cannot read {}", path.display()), &error);
+    let mut file = File::open(path).map_err(failed)?;
+    if !file.metadata().map_err(failed)?.is_file() {
+        let shown = path.display();
+        return Err(Failure::usage(format!("{shown} is not a regular file")));
+    }
+    let mut hasher = Hasher::new(HashKind::Sha256);
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let read = file.read(&mut buffer).map_err(failed)?;
+        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
+            break;
+        };
+        hasher.update(bytes);
+    }
+    let digest = Digest {
+        algorithm: "sha256".to_owned(),
+        id: hasher.finish().to_string(),
+    };
+    Ok(DigestReport {
+        digests: vec![digest],
     })
 }

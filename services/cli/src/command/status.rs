@@ -70,6 +70,8 @@ struct StorePart {
     /// While nothing is shared: when that ends.
     resume_time: Option<String>,
     upload_limit_bytes: u64,
+    /// Single files.
+    shared_files: u32,
 }
 
 #[derive(Debug, Serialize)]

@@ -21,7 +21,8 @@ use zeroshare_wire::pb::store::v1::{
     CommitContentRequest, CommitContentResponse, DescribeStoreRequest, DescribeStoreResponse,
     FindBeginningsRequest, FindBeginningsResponse, FindFilesRequest, FindFilesResponse,
     HeldContent, ListContentRequest, ListContentResponse, OfferPartialRequest,
-    OfferPartialResponse, PauseSharingRequest, PauseSharingResponse, VerifyContentRequest,
+    OfferPartialResponse, PauseSharingRequest, PauseSharingResponse, ShareFilesRequest,
+    ShareFilesResponse, UnshareFilesRequest, UnshareFilesResponse, VerifyContentRequest,
     VerifyContentResponse, WatchContentRequest, WatchContentResponse,
     watch_content_response::Event,
 };
@@ -99,6 +100,7 @@ impl LocalStoreService for Service {
     type FindFilesStream = Outgoing<FindFilesResponse>;
     type FindBeginningsStream = Outgoing<FindBeginningsResponse>;
     type OfferPartialStream = Outgoing<OfferPartialResponse>;
+    type ShareFilesStream = Outgoing<ShareFilesResponse>;
 
     async fn describe_store(
         &self,
@@ -179,6 +181,20 @@ impl LocalStoreService for Service {
         &self,
         _request: Request<Streaming<OfferPartialRequest>>,
     ) -> Result<Response<Self::OfferPartialStream>, Status> {
+        Err(Status::unimplemented("discovery does not ask this"))
+    }
+
+    async fn share_files(
+        &self,
+        _request: Request<ShareFilesRequest>,
+    ) -> Result<Response<Self::ShareFilesStream>, Status> {
+        Err(Status::unimplemented("discovery does not ask this"))
+    }
+
+    async fn unshare_files(
+        &self,
+        _request: Request<UnshareFilesRequest>,
+    ) -> Result<Response<UnshareFilesResponse>, Status> {
         Err(Status::unimplemented("discovery does not ask this"))
     }
 

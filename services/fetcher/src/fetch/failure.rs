@@ -68,8 +68,7 @@ impl FetchFailure {
             Self::TooLarge { .. } => ErrorReason::TooLarge,
             Self::NoSpace { .. } => ErrorReason::NoSpace,
             Self::TargetExists { .. } | Self::InUse { .. } => ErrorReason::InUse,
-            Self::BadTarget { .. } => ErrorReason::StoreUnreadable,
-            Self::Disk { .. } => ErrorReason::StoreUnreadable,
+            Self::BadTarget { .. } | Self::Disk { .. } => ErrorReason::StoreUnreadable,
             Self::Stopping | Self::Cancelled => ErrorReason::ShuttingDown,
         }
     }

@@ -274,7 +274,9 @@ impl<'a> Opening<'a> {
         }
         if early.len() == layout.piece_count() as usize {
             let mut hasher = Hasher::new(blob.kind());
-            early.iter().for_each(|piece| hasher.update(&piece.bytes));
+            for piece in &early {
+                hasher.update(&piece.bytes);
+            }
             if hasher.finish() != blob {
                 let why = "it sent other bytes than those of the blob".to_owned();
                 return Err(Fault::Ended(CallEnd::Wrong, why));

@@ -115,9 +115,8 @@ async fn last_grain(
     let Some(Part::Head(_)) = next_part(&mut stream, &mut pace).await? else {
         return Err(CallEnd::Violation);
     };
-    let header = match next_part(&mut stream, &mut pace).await? {
-        Some(Part::Header(header)) => header,
-        Some(_) | None => return Err(CallEnd::Violation),
+    let Some(Part::Header(header)) = next_part(&mut stream, &mut pace).await? else {
+        return Err(CallEnd::Violation);
     };
     if (header.piece, header.offset_bytes, header.size_bytes) != (piece, skip, len) {
         return Err(CallEnd::Violation);

@@ -136,14 +136,14 @@ async fn what_is_being_fetched_is_offered_meanwhile() {
 }
 
 /// A machine that offers trees on loopback.
-struct Source {
-    _scratch: Scratch,
-    store: Store,
-    address: SocketAddr,
+pub(super) struct Source {
+    pub(super) scratch: Scratch,
+    pub(super) store: Store,
+    pub(super) address: SocketAddr,
 }
 
 impl Source {
-    fn new(trees: &[&TestTree]) -> Self {
+    pub(super) fn new(trees: &[&TestTree]) -> Self {
         let scratch = Scratch::new();
         let directory = scratch.directory("store");
         for tree in trees {
@@ -152,7 +152,7 @@ impl Source {
         let mut store = Store::start(&scratch, &directory, true);
         let address = store.lan.take().unwrap();
         Self {
-            _scratch: scratch,
+            scratch,
             store,
             address,
         }
@@ -170,14 +170,14 @@ impl Source {
     }
 }
 
-struct Store {
-    endpoint: zeroshare_api::connect::LocalEndpoint,
-    lan: Option<SocketAddr>,
+pub(super) struct Store {
+    pub(super) endpoint: zeroshare_api::connect::LocalEndpoint,
+    pub(super) lan: Option<SocketAddr>,
     lifetime: Lifetime,
 }
 
 impl Store {
-    fn start(scratch: &Scratch, directory: &Path, is_offered: bool) -> Self {
+    pub(super) fn start(scratch: &Scratch, directory: &Path, is_offered: bool) -> Self {
         let common = CommonSettings {
             runtime_dir: Some(scratch.path().to_owned()),
             cache_dir: Some(scratch.join("cache")),

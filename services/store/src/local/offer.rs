@@ -9,6 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 use zeroshare_api::errors;
 use zeroshare_content::ContentId;
+use zeroshare_shelf::PieceSource;
 use zeroshare_wire::convert::content_id;
 use zeroshare_wire::pb::store::v1::{OfferPartialRequest, OfferPartialResponse};
 
@@ -78,7 +79,7 @@ async fn open(store: &Arc<Store>, first: &OfferPartialRequest) -> Result<Offer, 
     let source = store
         .on_disk("open staged content", move |store| match content {
             ContentId::Tree(tree) => store.shelf.open_staged(&root, &name, &tree),
-            ContentId::Blob(blob) => store.shelf.open_staged_blob(&root, &name, (blob, size)),
+            ContentId::Blob(blob) => PieceSource::open_staged_blob(&root, &name, (blob, size)),
         })
         .await?
         .map_err(|error| status::open_status(&content, &error))?;

@@ -112,6 +112,7 @@ fn store_part(store: DescribeStoreResponse) -> StorePart {
         restriction: store.restriction,
         resume_time: words::moment(store.resume_time.as_ref()),
         upload_limit_bytes: store.upload_limit_bytes,
+        shared_files: store.shared_files,
     }
 }
 

@@ -116,6 +116,13 @@ fn write_store(store: &StorePart, page: &mut Page) -> fmt::Result {
         }
         writeln!(page)?;
     }
+    if store.shared_files > 0 {
+        writeln!(
+            page,
+            "  {} shared",
+            words::count(store.shared_files.into(), "single file")
+        )?;
+    }
     if store.lan_addresses.is_empty() {
         writeln!(page, "  not readable by others")?;
     } else {
