@@ -18,6 +18,7 @@ mod existing;
 mod extents;
 mod hashing;
 mod journal;
+mod linked;
 mod listing;
 mod lock;
 mod options;

@@ -66,7 +66,7 @@ impl Staged {
     }
 
     /// Writes a part and records it; `false` if the same bytes were there already.
-    fn write_part(
+    pub(crate) fn write_part(
         &self,
         item: u32,
         file: &File,
@@ -74,6 +74,7 @@ impl Staged {
         data: &mut Data,
     ) -> Result<bool, PutError> {
         let fault = |error| self.file_fault(item, error);
+        data.linked.forget(range);
         if data.extents.touch(range) {
             if data.extents.cover(range) && has_bytes(file, range, bytes) {
                 return Ok(false);
@@ -93,6 +94,7 @@ impl Staged {
 
     fn forget_part(&self, item: u32, range: &Range<u64>, data: &mut Data) -> Result<(), PutError> {
         data.version += 1;
+        data.linked.forget(range);
         data.extents.remove(range.clone());
         self.record(Change::Dropped, item, range)
     }
@@ -217,7 +219,7 @@ impl Staged {
     }
 
     /// The file that an item's parts are written to, opened, and made if it is not there.
-    fn file_of(&self, item: u32, data: &mut Data) -> Result<Arc<File>, PutError> {
+    pub(crate) fn file_of(&self, item: u32, data: &mut Data) -> Result<Arc<File>, PutError> {
         if let Some(file) = self.slices.open_file(item) {
             return Ok(file);
         }
@@ -316,7 +318,12 @@ fn hash_ahead(
 }
 
 /// The place of a part in a file; links travel whole.
-fn part_of(item: u32, wanted: &Item, offset: u64, len: u64) -> Result<Range<u64>, PutError> {
+pub(crate) fn part_of(
+    item: u32,
+    wanted: &Item,
+    offset: u64,
+    len: u64,
+) -> Result<Range<u64>, PutError> {
     let end = offset.checked_add(len).filter(|end| *end <= wanted.size);
     match end {
         Some(end) if wanted.kind == ItemKind::File => Ok(offset..end),

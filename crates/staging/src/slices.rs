@@ -10,6 +10,7 @@ use zeroshare_proof::Midstates;
 
 use crate::extents::Extents;
 use crate::hashing::FileHasher;
+use crate::linked::Linked;
 use crate::lock::locked;
 
 /// How many unfinished files are kept open.
@@ -49,6 +50,8 @@ pub(crate) struct Data {
     /// All is proven, and the file is read-only.
     pub(crate) proven: bool,
     pub(crate) midstates: Option<Midstates>,
+    /// What holds by a list.
+    pub(crate) linked: Linked,
     /// How many bytes were written since the disk was last told to start.
     pub(crate) unflushed: u64,
 }

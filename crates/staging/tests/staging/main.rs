@@ -15,6 +15,7 @@ mod blobs;
 mod crashes;
 mod hostile;
 mod laws;
+mod linking;
 mod places;
 mod resuming;
 mod slicing;
