@@ -1,5 +1,7 @@
 //! What a peer serves, in memory.
 
+pub(crate) mod lists;
+
 use std::{fs, ops::Range, os::unix::ffi::OsStrExt as _, path::Path};
 
 use bytes::{Bytes, BytesMut};
@@ -118,6 +120,11 @@ impl Offered {
     /// How many bytes it has.
     pub fn content_size(&self) -> u64 {
         self.layout.as_ref().map_or(0, Layout::content_size)
+    }
+
+    pub(crate) fn starts_file(&self, number: u32) -> bool {
+        let piece = self.layout.as_ref().and_then(|layout| layout.piece(number));
+        matches!(piece, Some(Piece::Slice { offset: 0, .. }))
     }
 
     pub(crate) fn is_slice(&self, number: u32) -> bool {

@@ -44,6 +44,8 @@ struct Shared {
     contents: Mutex<BTreeMap<ContentId, Arc<Offered>>>,
     faults: Mutex<Vec<Fault>>,
     record: Mutex<Record>,
+    /// Names of lists, by content, file and what is wrong with them.
+    list_digests: Mutex<BTreeMap<(ContentId, u32, Option<u8>), Option<[u8; 32]>>>,
     connections: Mutex<Vec<OwnedFd>>,
 }
 
@@ -76,6 +78,7 @@ impl Peer {
             contents: Mutex::new(contents.collect()),
             faults: Mutex::new(faults.into_iter().collect()),
             record: Mutex::default(),
+            list_digests: Mutex::default(),
             connections: Mutex::default(),
         });
         serve(listener, &shared);

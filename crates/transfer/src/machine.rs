@@ -299,6 +299,11 @@ impl Transfer {
         self.events.pop_front()
     }
 
+    /// Says whether there is something to do or to know.
+    pub fn has_event(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Says where the transfer stands, once neither an event nor a call is left to be polled.
     pub fn standing(&self, now: Instant) -> Standing {
         if self.unproven == 0 && self.calls.is_empty() {

@@ -6,4 +6,5 @@ mod end_to_end;
 mod failover;
 mod faults;
 mod fetching;
+mod liars;
 mod machine;

@@ -9,6 +9,16 @@ use bytes::Bytes;
 pub enum Fault {
     /// Each of these pieces has one wrong byte.
     WrongBytes(Which),
+    /// These pieces have one wrong byte, as from a disk gone bad: whoever asks for a recheck learns that.
+    BadDisk(Which),
+    /// It gives lists of midstates of which one state is wrong, and right bytes.
+    WrongMidstates,
+    /// The first byte of every large file is wrong, and the lists of midstates agree with that, but not with the file's hash.
+    ConsistentFake,
+    /// It keeps no midstates.
+    NoMidstates,
+    /// It does not answer whoever asks for midstates.
+    StallMidstates,
     /// The last byte of each manifest is wrong.
     WrongManifest,
     /// Every manifest is this instead, whatever id was asked for.

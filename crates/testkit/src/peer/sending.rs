@@ -17,7 +17,10 @@ use zeroshare_wire::pb::store::v1::{
 use super::{
     Fault, HeaderLie, Shared, Which, fault::At, lock, record::Sent as SentPart, wanted::Part,
 };
-use crate::{Offered, offered::index};
+use crate::{
+    Offered,
+    offered::{index, lists::forged},
+};
 
 /// How large the manifests are that never end: more than anybody should ever take.
 const ENDLESS_BYTES: u64 = 10 << 30;
@@ -161,7 +164,12 @@ impl Sending<ReadPiecesResponse> {
         let mut times = 1;
         for fault in &self.faults {
             match fault {
-                Fault::WrongBytes(which) if which.concerns(at) => part.bytes = flipped(&part.bytes),
+                Fault::WrongBytes(which) | Fault::BadDisk(which) if which.concerns(at) => {
+                    part.bytes = flipped(&part.bytes);
+                }
+                Fault::ConsistentFake if part.starts_file => {
+                    part.bytes = forged(&part.bytes);
+                }
                 Fault::Twice(which) if which.concerns(at) => times = 2,
                 Fault::Slow(which, time) if which.concerns(at) => sleep(*time).await,
                 Fault::LeaveBefore(which) if which.concerns(at) => self.shared.lifetime.stop(),
@@ -181,7 +189,7 @@ impl Sending<ReadPiecesResponse> {
             piece: part.piece,
             offset_bytes: part.offset,
             size_bytes: part.bytes.len() as u64,
-            list_digest: Bytes::new(),
+            list_digest: part.list_digest.clone(),
             stated_digest: Bytes::new(),
         };
         for fault in &self.faults {

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
@@ -33,7 +34,7 @@ use super::{
     sending::Sending,
     wanted::{not_held, parts},
 };
-use crate::Offered;
+use crate::{Offered, offered::lists::ListLie};
 
 const MOST_IDS: usize = 256;
 
@@ -93,13 +94,24 @@ impl StoreService for Store {
         let read =
             ReadPieces::try_from(request.into_inner()).map_err(|error| malformed_field(&error))?;
         let offered = self.offered(read.content, &faults)?;
-        let parts = parts(&offered, &read)?;
+        let mut parts = parts(&offered, &read)?;
+        let lie = faults.iter().find_map(Fault::list_lie);
+        let keeps_lists = !faults
+            .iter()
+            .any(|fault| matches!(fault, Fault::NoMidstates));
+        for part in parts.iter_mut().filter(|_| keeps_lists) {
+            part.list_digest = self.list_digest(&offered, part.piece, lie);
+        }
         for (nth, part) in parts.iter().enumerate() {
             let at = At {
                 number: part.piece,
                 nth,
                 is_slice: offered.is_slice(part.piece),
             };
+            if read.recheck && faults.iter().any(|fault| fault.is_bad_disk(at)) {
+                let reason = ErrorReason::StoreCorrupt;
+                return Err(status(Code::DataLoss, reason, &[], "a bad disk"));
+            }
             if faults.iter().any(|fault| fault.lacks(at)) {
                 return Err(not_held(&offered, part.piece));
             }
@@ -116,11 +128,24 @@ impl StoreService for Store {
         request: Request<ReadMidstatesRequest>,
     ) -> Answer<ReadMidstatesResponse> {
         let id = self.id("content_id", &request.get_ref().content_id);
-        self.enter(Method::ReadMidstates, &request, id.as_ref().ok());
+        let call = self.enter(Method::ReadMidstates, &request, id.as_ref().ok());
         let faults = self.begin().await?;
-        self.offered(id?, &faults)?;
-        let reason = ErrorReason::MidstatesNotKnown;
-        Err(status(Code::NotFound, reason, &[], "no midstates are kept"))
+        let offered = self.offered(id?, &faults)?;
+        if faults
+            .iter()
+            .any(|fault| matches!(fault, Fault::StallMidstates))
+        {
+            self.shared.lifetime.stopping().await;
+        }
+        let lists = lists(&offered, request.get_ref(), &faults)?;
+        self.answer(faults, call, move |sending| async move {
+            for message in lists {
+                if sending.to.send(Ok(message)).await.is_err() {
+                    return;
+                }
+            }
+            sending.finished();
+        })
     }
 
     type WatchPiecesStream = ReceiverStream<Result<WatchPiecesResponse, Status>>;
@@ -187,6 +212,18 @@ impl Store {
         content_id(field, text).map_err(|error| malformed_field(&error))
     }
 
+    /// Names the list of a piece; kept, since it takes its time to be made.
+    fn list_digest(&self, offered: &Offered, piece: u32, lie: Option<ListLie>) -> Bytes {
+        let Some(item) = offered.item_of_slice(piece) else {
+            return Bytes::new();
+        };
+        let mut digests = lock(&self.shared.list_digests);
+        let digest = digests
+            .entry((offered.id(), item, lie.map(|lie| lie as u8)))
+            .or_insert_with(|| offered.list(item, lie).map(|list| *list.digest()));
+        digest.map_or_else(Bytes::new, |digest| Bytes::copy_from_slice(&digest))
+    }
+
     fn offered(&self, id: ContentId, faults: &[Fault]) -> Result<Arc<Offered>, Status> {
         let lacks = faults
             .iter()
@@ -208,7 +245,7 @@ impl Store {
             content_size_bytes: size,
             held_pieces: if claims_all { total } else { held },
             total_pieces: total,
-            list_digest: bytes::Bytes::new(),
+            list_digest: Bytes::new(),
         };
         match self.shared.content(id) {
             Some(offered) => {
@@ -258,7 +295,59 @@ impl Store {
     }
 }
 
+/// The lists that are asked for, up to the first that is not known.
+fn lists(
+    offered: &Offered,
+    request: &ReadMidstatesRequest,
+    faults: &[Fault],
+) -> Result<Vec<ReadMidstatesResponse>, Status> {
+    let lie = faults.iter().find_map(Fault::list_lie);
+    let is_blob = request.files.is_empty();
+    let lines = if is_blob { &[0][..] } else { &request.files };
+    let mut messages = Vec::new();
+    for line in lines {
+        let item = offered.item_of_line(*line);
+        let list = item.and_then(|item| offered.list(item, lie));
+        let list = list.filter(|_| {
+            !faults
+                .iter()
+                .any(|fault| matches!(fault, Fault::NoMidstates))
+        });
+        let Some(list) = list else {
+            let reason = ErrorReason::MidstatesNotKnown;
+            return Err(status(Code::NotFound, reason, &[], "no midstates are kept"));
+        };
+        let midstates = if request.digests_only {
+            Bytes::new()
+        } else {
+            Bytes::copy_from_slice(list.midstates().as_bytes())
+        };
+        messages.push(ReadMidstatesResponse {
+            file: *line,
+            total_grains: list.midstates().grains(),
+            first_grain: 0,
+            list_digest: Bytes::copy_from_slice(list.digest()),
+            midstates,
+        });
+    }
+    Ok(messages)
+}
+
 impl Fault {
+    fn list_lie(&self) -> Option<ListLie> {
+        if matches!(self, Self::WrongMidstates) {
+            Some(ListLie::OneState)
+        } else if matches!(self, Self::ConsistentFake) {
+            Some(ListLie::OtherBytes)
+        } else {
+            None
+        }
+    }
+
+    fn is_bad_disk(&self, at: At) -> bool {
+        matches!(self, Self::BadDisk(which) if which.concerns(at))
+    }
+
     fn claims_all(&self) -> bool {
         matches!(self, Self::LacksContent | Self::LacksPieces(_))
     }

@@ -15,6 +15,10 @@ pub(super) struct Part {
     pub(super) piece: u32,
     pub(super) offset: u64,
     pub(super) bytes: Bytes,
+    /// The list by which it asks to be judged.
+    pub(super) list_digest: Bytes,
+    /// Whether it begins with the first byte of a large file.
+    pub(super) starts_file: bool,
 }
 
 /// The parts that answer a request, in the order asked for.
@@ -55,7 +59,9 @@ fn add(offered: &Offered, span: &Span, parts: &mut Vec<Part>) -> Result<(), Stat
         }
         Span::Part { piece, skip, limit } => {
             check_end(offered, &(*piece..piece.saturating_add(1)))?;
-            let Part { bytes, .. } = whole(offered, *piece)?;
+            let Part {
+                bytes, starts_file, ..
+            } = whole(offered, *piece)?;
             if *skip >= bytes.len() as u64 {
                 return Err(malformed(
                     "spans",
@@ -68,6 +74,8 @@ fn add(offered: &Offered, span: &Span, parts: &mut Vec<Part>) -> Result<(), Stat
                 piece: *piece,
                 offset: *skip,
                 bytes: rest.slice(..index(most.min(rest.len() as u64))),
+                list_digest: Bytes::new(),
+                starts_file: starts_file && *skip == 0,
             });
         }
     }
@@ -87,6 +95,8 @@ fn whole(offered: &Offered, piece: u32) -> Result<Part, Status> {
             piece,
             offset: 0,
             bytes,
+            list_digest: Bytes::new(),
+            starts_file: offered.starts_file(piece),
         }),
         None => Err(not_held(offered, piece)),
     }

@@ -197,7 +197,20 @@ impl Transfer {
         })
     }
 
-    fn judged_items(&self) -> Vec<u32> {
+    /// The pieces of a file all of whose grains hold by the lead.
+    pub fn linked_pieces(&self, item: u32) -> Vec<u32> {
+        let Some(file) = self.files.get(&item) else {
+            return Vec::new();
+        };
+        let units = file.units.clone().map(unit_id);
+        let linked = units.filter(|unit| self.is_linked(*unit));
+        linked
+            .map(|unit| self.units[unit.index()].unit.piece)
+            .collect()
+    }
+
+    /// The files that are judged grain by grain and not proven yet.
+    pub fn judged_items(&self) -> Vec<u32> {
         let files = self.files.iter();
         files
             .filter(|(_, file)| file.proof.is_some())

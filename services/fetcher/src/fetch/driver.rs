@@ -1,5 +1,6 @@
 //! Reading all that is missing: carries out what the transfer machine decides.
 
+mod judged;
 mod results;
 mod roster;
 mod starving;
@@ -85,6 +86,13 @@ pub(crate) struct Driver {
     starving: Starving,
     tally: Tally,
     offer: Option<Offer>,
+    /// Files whose linked slices are offered.
+    passing: BTreeSet<u32>,
+    /// Files that have another lead than when it was last looked what may be passed on.
+    changed: BTreeSet<u32>,
+    is_to_be_reviewed: bool,
+    /// Files of which other lists are known than readers were told.
+    renewed: BTreeSet<u32>,
     last_fault: Option<String>,
 }
 
@@ -126,6 +134,7 @@ impl Driver {
             tasks: tasks.clone(),
             writers: shared.writers.clone(),
             pace: shared.config.patience.pace,
+            lists: Arc::default(),
             reports: reports_in,
         };
         let starving = Starving::new(shared.config.patience.starved);
@@ -151,8 +160,13 @@ impl Driver {
             starving,
             tally,
             offer,
+            passing: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            is_to_be_reviewed: false,
+            renewed: BTreeSet::new(),
             last_fault: None,
         };
+        driver.keep_lists();
         driver.begin(first, candidates);
         driver
     }
@@ -176,7 +190,7 @@ impl Driver {
         let mut tick = tokio::time::interval(self.shared.config.patience.tick);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            self.carry_out();
+            self.carry_out()?;
             let wake = match self.machine.standing(Instant::now()) {
                 Standing::Done => break,
                 Standing::Working => self.machine.poll_timeout(Instant::now()),
@@ -204,12 +218,26 @@ impl Driver {
     }
 
     /// Does all that the machine wants done now.
-    fn carry_out(&mut self) {
+    fn carry_out(&mut self) -> Result<(), FetchFailure> {
+        loop {
+            self.do_what_is_due()?;
+            self.inquire();
+            while let Some(call) = self.machine.poll_call(Instant::now()) {
+                self.make(&call);
+            }
+            if !self.machine.has_event() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn do_what_is_due(&mut self) -> Result<(), FetchFailure> {
         while let Some(event) = self.machine.poll_event() {
             match event {
                 Event::CheckFile { item } => self.check_file(item),
-                // Nobody is asked for lists yet.
-                Event::ProveFile { .. } | Event::Lead { .. } | Event::Judge { .. } => {}
+                Event::ProveFile { item } => self.prove_file(item),
+                Event::Lead { item } => self.take_lead(item)?,
+                Event::Judge { unit } => self.judge(unit),
                 Event::Cancel { call } => {
                     if let Some(call) = self.calls.get(&call) {
                         call.cancel.cancel();
@@ -222,9 +250,9 @@ impl Driver {
             self.connect(self.shared.config.transfer.active_providers);
         }
         self.machine.expect_providers(self.connecting);
-        while let Some(call) = self.machine.poll_call(Instant::now()) {
-            self.make(&call);
-        }
+        self.renew_lists();
+        self.review_offer();
+        Ok(())
     }
 
     /// Decides what to do when nobody is left who could help; an error ends the fetch.

@@ -49,7 +49,7 @@ fn put(staged: &Staged, early: &[EarlyPiece]) -> Result<(u32, bool), FetchFailur
             count += written.proven_items;
             match written.fault {
                 None => {}
-                Some(WriteFault::Wrong) => return Ok((count, false)),
+                Some(WriteFault::Wrong | WriteFault::Useless) => return Ok((count, false)),
                 Some(WriteFault::Disk(error)) => return Err(FetchFailure::of_put(&error)),
             }
         } else if let Some(zeroshare_content::Piece::Slice { item, offset, len }) =

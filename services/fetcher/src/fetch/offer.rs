@@ -1,6 +1,6 @@
 //! Offering what is there already, and what is about to be, through this machine's own store; best effort.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +10,11 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{Instrument as _, debug};
 use zeroshare_chassis::Lifetime;
+use zeroshare_proof::Midstates;
 use zeroshare_staging::Staged;
 use zeroshare_wire::convert::{MAX_RANGES, merge_ranges, to_piece_ranges};
 use zeroshare_wire::pb::content::v1::PieceState;
-use zeroshare_wire::pb::store::v1::OfferPartialRequest;
+use zeroshare_wire::pb::store::v1::{FileMidstates, OfferPartialRequest};
 
 use crate::shared::Shared;
 
@@ -28,12 +29,17 @@ const DELAY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_m
 /// … and never for longer.
 const LONGEST_DELAY: Duration = Duration::from_millis(100);
 
+/// Midstates that go into one message, in bytes.
+const LIST_BYTES: usize = 1024 * 1024;
+
 /// An offer of something that is still being fetched; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Offer {
     news: mpsc::Sender<OfferPartialRequest>,
     /// What may be had, and was not announced yet, by its state.
     fresh: BTreeMap<PieceState, Vec<Range<u32>>>,
+    /// Parts of lists by which slices may be had, to be told before these.
+    lists: VecDeque<FileMidstates>,
     /// Since when something is not announced.
     since: Option<Instant>,
 }
@@ -74,8 +80,20 @@ impl Offer {
         Self {
             news,
             fresh,
+            lists: VecDeque::new(),
             since: Some(Instant::now()),
         }
+    }
+
+    /// Takes note of the list by which slices of the file on a line may be had.
+    pub(crate) fn add_list(&mut self, line: u32, list: &Midstates) {
+        let parts = list.as_bytes().chunks(LIST_BYTES).zip(0_u32..);
+        self.lists.extend(parts.map(|(part, index)| FileMidstates {
+            file: line,
+            first_grain: index * u32::try_from(LIST_BYTES / 32).unwrap_or(u32::MAX),
+            midstates: part.to_vec().into(),
+        }));
+        self.since.get_or_insert_with(Instant::now);
     }
 
     /// Takes note of a piece that others may have, or will.
@@ -96,6 +114,17 @@ impl Offer {
         self.since = None;
         if self.news.is_closed() {
             self.fresh.clear();
+            self.lists.clear();
+        }
+        while !self.lists.is_empty() {
+            let Ok(slot) = self.news.try_reserve() else {
+                self.since = Some(Instant::now());
+                return;
+            };
+            slot.send(OfferPartialRequest {
+                midstates: self.lists.pop_front(),
+                ..OfferPartialRequest::default()
+            });
         }
         // What can be had comes before what will be.
         while let Some((state, ranges)) = self.fresh.pop_last() {

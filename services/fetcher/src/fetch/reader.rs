@@ -11,8 +11,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::trace;
 use zeroshare_chassis::Lifetime;
 use zeroshare_content::{ContentId, Layout};
+use zeroshare_proof::{KnownList, ListDigest};
 use zeroshare_staging::{SourceId, Staged};
-use zeroshare_transfer::{CallEnd, CallId, Pace, PaceRule, Unit, UnitId, UnitOutcome, spans};
+use zeroshare_transfer::{
+    CallEnd, CallId, FileVerdict, Pace, PaceRule, Part as UnitPart, ProbeOutcome, ProviderId, Unit,
+    UnitId, UnitOutcome, spans,
+};
 use zeroshare_wire::pb::store::v1::{
     ContentHead, PieceHeader, PieceSpan, ReadPiecesRequest, StreamEncoding,
 };
@@ -20,6 +24,8 @@ use zeroshare_wire::pb::store::v1::{
 use super::call::{ask, next_part};
 use super::decoding::Decoding;
 use super::failure::FetchFailure;
+use super::judging::Naming;
+use super::lists::Lists;
 use super::parts::{Part, PartStream};
 use super::view::Meter;
 use crate::peers::Peer;
@@ -42,6 +48,7 @@ pub(crate) struct Surroundings {
     pub(crate) tasks: Lifetime,
     pub(crate) writers: Arc<Semaphore>,
     pub(crate) pace: PaceRule,
+    pub(crate) lists: Arc<Lists>,
     pub(crate) reports: mpsc::Sender<Report>,
 }
 
@@ -56,13 +63,43 @@ pub(crate) enum Report {
     },
     /// A call is over, and so are its writes.
     End { call: CallId, end: CallEnd },
-    /// A file was hashed: whether it matches.
-    Checked { item: u32, matches: bool },
+    /// A file was hashed, or finished as it was judged.
+    Checked { item: u32, verdict: FileVerdict },
+    /// Somebody says whether it has the whole.
+    Complete {
+        provider: ProviderId,
+        is_complete: bool,
+    },
+    /// Somebody names the list by which it is to be judged.
+    Named {
+        provider: ProviderId,
+        item: u32,
+        list: ListDigest,
+    },
+    /// Somebody gave its list.
+    List {
+        provider: ProviderId,
+        item: u32,
+        list: KnownList,
+    },
+    /// Somebody was asked for lists, and this is how it ended.
+    Asked { provider: ProviderId, end: CallEnd },
+    /// A grain was read to be judged.
+    Probed {
+        provider: ProviderId,
+        outcome: ProbeOutcome,
+    },
+    /// Which grains of a slice on the disk hold by a list.
+    Judged {
+        unit: UnitId,
+        list: ListDigest,
+        linked: Vec<std::ops::Range<u32>>,
+    },
     /// Somebody was connected to, or not.
     Connected(Result<Peer, (crate::peers::Candidate, String)>),
     /// A partial provider got more.
     Holding {
-        provider: zeroshare_transfer::ProviderId,
+        provider: ProviderId,
         ranges: Vec<std::ops::Range<u32>>,
     },
     /// A provider is about to hold more.
@@ -78,6 +115,7 @@ pub(crate) enum Report {
 pub(crate) struct Reader {
     pub(crate) call: CallId,
     pub(crate) peer: Peer,
+    pub(crate) provider: ProviderId,
     pub(crate) source: SourceId,
     pub(crate) units: Vec<WantedUnit>,
     pub(crate) is_recheck: bool,
@@ -128,12 +166,14 @@ impl Reader {
             }
         }
         for wanted in &self.units {
-            match self.next_header(&mut incoming, writing).await? {
-                Some(header) if is_of(&header, &wanted.unit) => {}
+            let header = match self.next_header(&mut incoming, writing).await? {
+                Some(header) if is_of(&header, &wanted.unit) => header,
                 Some(_) => return Err(CallEnd::Violation),
                 None => return Ok(()),
-            }
-            self.read_unit(wanted, &mut incoming, writing).await?;
+            };
+            let named = self.take_name(wanted, &header).await?;
+            self.read_unit((wanted, named), &mut incoming, writing)
+                .await?;
         }
         Ok(())
     }
@@ -160,11 +200,12 @@ impl Reader {
 
     async fn read_unit(
         &self,
-        wanted: &WantedUnit,
+        (wanted, named): (&WantedUnit, Option<ListDigest>),
         incoming: &mut Incoming,
         writing: &mut Writing<'_>,
     ) -> Result<(), CallEnd> {
-        writing.open(wanted);
+        let lists = self.around.lists.clone();
+        writing.open(wanted, Naming { named, lists });
         let mut left = wanted.unit.len;
         while left > 0 {
             let data = incoming.next_data(left, &self.peer.meter, writing).await?;
@@ -181,6 +222,31 @@ impl Reader {
             decoding.finish_piece().map_err(|_| CallEnd::Violation)?;
         }
         Ok(())
+    }
+
+    /// Gives the list that the header of a slice names; the machine is told of one that is not known.
+    async fn take_name(
+        &self,
+        wanted: &WantedUnit,
+        header: &PieceHeader,
+    ) -> Result<Option<ListDigest>, CallEnd> {
+        let UnitPart::Slice { item, .. } = wanted.unit.part else {
+            return Ok(None);
+        };
+        let named = ListDigest::try_from(header.list_digest.as_ref()).ok();
+        if let Some(list) = named
+            && self.around.lists.find(item, list).is_none()
+        {
+            let provider = self.provider;
+            let report = Report::Named {
+                provider,
+                item,
+                list,
+            };
+            let sent = self.around.reports.send(report).await;
+            sent.map_err(|_| CallEnd::Cancelled)?;
+        }
+        Ok(named)
     }
 
     fn request(&self) -> ReadPiecesRequest {

@@ -8,6 +8,7 @@ use zeroshare_content::{GRAIN, Layout};
 use zeroshare_staging::{PutError, SourceId, Staged};
 
 use super::chunks::Chunks;
+use super::judging::{Naming, SlicePart, Verdict};
 
 /// A larger entry of a run is written in parts as it comes, so that memory stays bounded.
 pub(crate) const LARGE_ITEM_BYTES: u64 = 1024 * 1024;
@@ -25,13 +26,7 @@ pub(crate) enum Job {
         is_last: bool,
     },
     /// A part of a slice.
-    SlicePart {
-        item: u32,
-        offset: u64,
-        bytes: Bytes,
-        /// Whether something lies there that it may differ from.
-        is_reread: bool,
-    },
+    SlicePart(SlicePart),
 }
 
 /// What came of a job.
@@ -43,6 +38,8 @@ pub(crate) struct Written {
     pub(crate) proven_bytes: u64,
     /// The part of a slice is not what lay there.
     pub(crate) differs: bool,
+    /// How a slice was judged.
+    pub(crate) verdict: Verdict,
     /// Why there are not more of them.
     pub(crate) fault: Option<WriteFault>,
 }
@@ -52,6 +49,8 @@ pub(crate) struct Written {
 pub(crate) enum WriteFault {
     /// The bytes are wrong.
     Wrong,
+    /// Nobody can judge the bytes, and they are not written.
+    Useless,
     /// The disk is at fault.
     Disk(PutError),
 }
@@ -83,29 +82,11 @@ impl Job {
                     } else {
                         0
                     },
-                    differs: false,
-                    fault,
-                }
-            }
-            Self::SlicePart {
-                item,
-                offset,
-                bytes,
-                is_reread,
-            } => {
-                let differs = is_reread && differs(staged, item, offset, &bytes);
-                let put = if is_reread && !differs {
-                    Ok(())
-                } else {
-                    staged.put_slice(item, offset, &bytes, source)
-                };
-                let fault = put.err().map(WriteFault::from);
-                Written {
-                    differs,
                     fault,
                     ..Written::default()
                 }
             }
+            Self::SlicePart(part) => part.write(staged, source),
         }
     }
 }
@@ -150,12 +131,6 @@ pub(crate) fn item_size(layout: &Layout, item: u32) -> u64 {
         .map_or(0, |item| item.size)
 }
 
-/// What cannot be read is as good as other bytes.
-fn differs(staged: &Staged, item: u32, offset: u64, bytes: &[u8]) -> bool {
-    let old = staged.read_slice(item, offset, bytes.len() as u64);
-    old.map_or(true, |old| old != bytes)
-}
-
 /// Cuts the bytes of one unit into jobs as they come.
 #[derive(Debug)]
 pub(crate) struct Cutter {
@@ -177,6 +152,7 @@ enum CutKind {
         item: u32,
         offset: u64,
         is_reread: bool,
+        naming: Naming,
     },
 }
 
@@ -196,6 +172,7 @@ impl Cutter {
         (item, offset): (u32, u64),
         len: u64,
         is_reread: bool,
+        naming: Naming,
     ) -> Self {
         Self {
             layout,
@@ -203,6 +180,7 @@ impl Cutter {
                 item,
                 offset,
                 is_reread,
+                naming,
             },
             bytes: Chunks::default(),
             left: len,
@@ -231,16 +209,18 @@ impl Cutter {
                 item,
                 offset,
                 is_reread,
+                naming,
             } => {
                 let grain = usize::try_from(GRAIN).unwrap_or(usize::MAX);
                 let misplaced = usize::try_from(*offset % GRAIN).unwrap_or(0);
                 let len = slice_part_len(&self.bytes, grain, misplaced, self.left == 0)?;
-                let job = Job::SlicePart {
+                let job = Job::SlicePart(SlicePart {
                     item: *item,
                     offset: *offset,
                     is_reread: *is_reread,
                     bytes: self.bytes.take(len)?,
-                };
+                    naming: naming.clone(),
+                });
                 *offset += job.len();
                 Some(job)
             }
@@ -298,7 +278,8 @@ impl Job {
     pub(crate) fn len(&self) -> u64 {
         match self {
             Self::Items { bytes, .. } => bytes.len() as u64,
-            Self::ItemPart { bytes, .. } | Self::SlicePart { bytes, .. } => bytes.len() as u64,
+            Self::ItemPart { bytes, .. } => bytes.len() as u64,
+            Self::SlicePart(part) => part.bytes.len() as u64,
         }
     }
 
@@ -357,10 +338,11 @@ mod tests {
         for start in [0, GRAIN, 5000] {
             for part in [1000, 100_000, 128 * 1024, 300_000, 1024 * 1024] {
                 let len = 3 * 128 * 1024 + 77;
-                let mut cutter = Cutter::of_slice(layout.clone(), (0, start), len as u64, false);
+                let mut cutter =
+                    Cutter::of_slice(layout.clone(), (0, start), len as u64, false, nobody());
                 let mut end = start;
                 for job in jobs(&mut cutter, len, part) {
-                    let Job::SlicePart { offset, bytes, .. } = job else {
+                    let Job::SlicePart(SlicePart { offset, bytes, .. }) = job else {
                         panic!("not of a slice")
                     };
                     assert_eq!(offset, end);
@@ -375,13 +357,13 @@ mod tests {
     #[test]
     fn parts_of_a_slice_that_came_in_one_buffer_are_not_copied() {
         let layout = Arc::new(layout([10 * 1024 * 1024].into_iter()));
-        let mut cutter = Cutter::of_slice(layout, (0, 0), 2 * GRAIN + 5, false);
+        let mut cutter = Cutter::of_slice(layout, (0, 0), 2 * GRAIN + 5, false, nobody());
         let bytes = Bytes::from(vec![1; 2 * 128 * 1024 + 5]);
         cutter.push(bytes.clone());
         let jobs: Vec<Job> = std::iter::from_fn(|| cutter.cut()).collect();
         let [
-            Job::SlicePart { bytes: grains, .. },
-            Job::SlicePart { bytes: rest, .. },
+            Job::SlicePart(SlicePart { bytes: grains, .. }),
+            Job::SlicePart(SlicePart { bytes: rest, .. }),
         ] = &jobs[..]
         else {
             panic!("two jobs")
@@ -420,7 +402,7 @@ mod tests {
                         inside = 0;
                     }
                 }
-                Job::SlicePart { .. } => panic!("not of a run"),
+                Job::SlicePart(_) => panic!("not of a run"),
             }
         }
         assert_eq!((next, inside), (items.end, 0));
@@ -448,5 +430,12 @@ mod tests {
         let text: String = lines.collect();
         let manifest = Manifest::parse(Family::Sha256, text.into_bytes()).unwrap();
         Layout::of_manifest(&manifest).unwrap()
+    }
+
+    fn nobody() -> Naming {
+        Naming {
+            named: None,
+            lists: Arc::default(),
+        }
     }
 }

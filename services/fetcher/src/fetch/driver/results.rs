@@ -24,7 +24,7 @@ impl Driver {
                 outcome,
             } => self.handle_unit(call, unit, outcome),
             Report::End { call, end } => self.handle_end(call, end),
-            Report::Checked { item, matches } => self.handle_checked(item, matches),
+            Report::Checked { item, verdict } => self.handle_checked(item, verdict),
             Report::Connected(result) => {
                 self.connecting = self.connecting.saturating_sub(1);
                 match result {
@@ -39,6 +39,12 @@ impl Driver {
                 }
             }
             Report::Claimed { provider, ranges } => self.machine.handle_claim(provider, &ranges),
+            report @ (Report::Complete { .. }
+            | Report::Named { .. }
+            | Report::List { .. }
+            | Report::Asked { .. }
+            | Report::Probed { .. }
+            | Report::Judged { .. }) => self.handle_list_report(report),
             Report::Fatal(failure) => return Err(failure),
         }
         Ok(())
@@ -62,13 +68,16 @@ impl Driver {
                 self.rounds = 0;
                 self.starving.handle_progress();
             }
-            UnitOutcome::Written { .. } | UnitOutcome::Judged { .. } | UnitOutcome::Part { .. } => {
+            UnitOutcome::Judged { grains, .. } if grains > 0 => {
                 self.rounds = 0;
+                self.starving.handle_progress();
             }
-            UnitOutcome::Wrong { .. } => {}
+            UnitOutcome::Written { .. } | UnitOutcome::Part { .. } => self.rounds = 0,
+            UnitOutcome::Judged { .. } | UnitOutcome::Wrong { .. } => {}
         }
         self.machine
             .handle_unit(Instant::now(), call, unit, outcome);
+        self.offer_linked(unit);
     }
 
     fn handle_end(&mut self, call: CallId, end: CallEnd) {
@@ -88,13 +97,8 @@ impl Driver {
         }
     }
 
-    fn handle_checked(&mut self, item: u32, matches: bool) {
-        let verdict = if matches {
-            FileVerdict::Proven
-        } else {
-            FileVerdict::Mismatch
-        };
-        if matches {
+    fn handle_checked(&mut self, item: u32, verdict: FileVerdict) {
+        if verdict == FileVerdict::Proven {
             self.tally.file_proven();
             self.starving.handle_progress();
             self.offer_file(item);
@@ -133,11 +137,11 @@ impl Driver {
             let report = match hashing.await {
                 Ok(Ok(())) => Report::Checked {
                     item,
-                    matches: true,
+                    verdict: FileVerdict::Proven,
                 },
                 Ok(Err(PutError::Mismatch { .. })) => Report::Checked {
                     item,
-                    matches: false,
+                    verdict: FileVerdict::Mismatch,
                 },
                 Ok(Err(error)) => Report::Fatal(FetchFailure::of_put(&error)),
                 Err(_) => Report::Fatal(FetchFailure::Stopping),
@@ -169,6 +173,7 @@ impl Driver {
         let reader = Reader {
             call: call.id,
             peer: provider.peer.clone(),
+            provider: call.provider,
             source: SourceId(call.provider.number()),
             units: units.collect(),
             is_recheck: call.recheck,

@@ -8,6 +8,7 @@ use zeroshare_staging::{SourceId, Staged};
 use zeroshare_transfer::{CallEnd, Part as UnitPart, UnitId, UnitOutcome};
 
 use super::super::failure::FetchFailure;
+use super::super::judging::{Naming, Verdict};
 use super::super::writing::{Cutter, Job, WriteFault, Written};
 use super::{Reader, Report, WantedUnit};
 
@@ -37,7 +38,6 @@ pub(super) struct Writing<'a> {
 struct OpenUnit {
     id: UnitId,
     cutter: Cutter,
-    is_run: bool,
 }
 
 /// What one thread does in one go.
@@ -108,20 +108,19 @@ impl<'a> Writing<'a> {
         }
     }
 
-    pub(super) fn open(&mut self, wanted: &WantedUnit) {
+    pub(super) fn open(&mut self, wanted: &WantedUnit, naming: Naming) {
         let layout = self.reader.around.layout.clone();
         let len = wanted.unit.len;
         let cutter = match &wanted.unit.part {
             UnitPart::Items(items) => Cutter::of_items(layout, items.clone(), len),
             UnitPart::Slice { item, offset } => {
                 let place = (*item, *offset + wanted.unit.offset);
-                Cutter::of_slice(layout, place, len, wanted.is_reread)
+                Cutter::of_slice(layout, place, len, wanted.is_reread, naming)
             }
         };
         self.open = Some(OpenUnit {
             id: wanted.id,
             cutter,
-            is_run: matches!(wanted.unit.part, UnitPart::Items(_)),
         });
     }
 
@@ -241,6 +240,7 @@ impl<'a> Writing<'a> {
         self.sum.proven_items += written.proven_items;
         self.sum.proven_bytes += written.proven_bytes;
         self.sum.differs |= written.differs;
+        self.sum.verdict = self.sum.verdict.join(written.verdict);
         match written.fault {
             None => (None, None),
             Some(WriteFault::Wrong) => {
@@ -249,17 +249,17 @@ impl<'a> Writing<'a> {
                 if self.failed.len() > 1 {
                     return (None, Some(CallEnd::Wrong));
                 }
-                let (proven_items, proven_bytes) = (sum.proven_items, sum.proven_bytes);
-                let outcome = UnitOutcome::Wrong {
-                    proven_items,
-                    proven_bytes,
-                };
-                let report = Report::Unit {
+                let report = wrong(&sum).map(|outcome| Report::Unit {
                     call: self.reader.call,
                     unit,
                     outcome,
-                };
-                (Some(report), Some(CallEnd::Wrong))
+                });
+                (report, Some(CallEnd::Wrong))
+            }
+            Some(WriteFault::Useless) => {
+                self.failed.push(unit);
+                self.sum = Written::default();
+                (None, Some(CallEnd::Wrong))
             }
             Some(WriteFault::Disk(error)) => {
                 self.failed.push(unit);
@@ -275,8 +275,11 @@ impl<'a> Writing<'a> {
         let wanted = self.reader.units.iter().find(|wanted| wanted.id == unit)?;
         let outcome = match wanted.unit.part {
             UnitPart::Items(_) => UnitOutcome::Proven,
-            UnitPart::Slice { .. } => UnitOutcome::Written {
-                differs: sum.differs,
+            UnitPart::Slice { .. } => match judged(&sum, false) {
+                Some(outcome) => outcome,
+                None => UnitOutcome::Written {
+                    differs: sum.differs,
+                },
             },
         };
         Some(Report::Unit {
@@ -291,9 +294,7 @@ impl<'a> Writing<'a> {
         let mut end = end;
         let broken = self.open.as_ref().map(|open| open.id);
         if !matches!(end, CallEnd::Wrong | CallEnd::Cancelled) {
-            if matches!(self.open, Some(OpenUnit { is_run: true, .. })) {
-                self.cut();
-            }
+            self.cut();
             end = self.flush().await.err().unwrap_or(end);
         }
         while !self.batches.is_empty() {
@@ -303,13 +304,8 @@ impl<'a> Writing<'a> {
         }
         if let Some(unit) = broken
             && !self.failed.contains(&unit)
-            && self.sum.proven_items > 0
+            && let Some(outcome) = part(&self.sum)
         {
-            let (proven_items, proven_bytes) = (self.sum.proven_items, self.sum.proven_bytes);
-            let outcome = UnitOutcome::Part {
-                proven_items,
-                proven_bytes,
-            };
             let report = Report::Unit {
                 call: self.reader.call,
                 unit,
@@ -319,4 +315,43 @@ impl<'a> Writing<'a> {
         }
         end
     }
+}
+
+/// What to report of a unit that broke off; nothing if nothing of it is of use.
+fn part(sum: &Written) -> Option<UnitOutcome> {
+    let (proven_items, proven_bytes) = (sum.proven_items, sum.proven_bytes);
+    let of_run = (proven_items > 0).then_some(UnitOutcome::Part {
+        proven_items,
+        proven_bytes,
+    });
+    judged(sum, false).or(of_run)
+}
+
+/// What to report of a unit in which something was wrong; nothing if only some of it was judged.
+fn wrong(sum: &Written) -> Option<UnitOutcome> {
+    match sum.verdict {
+        Verdict::None => Some(UnitOutcome::Wrong {
+            proven_items: sum.proven_items,
+            proven_bytes: sum.proven_bytes,
+        }),
+        Verdict::Linked { .. } => judged(sum, true),
+        Verdict::Unjudged => None,
+    }
+}
+
+fn judged(sum: &Written, is_wrong: bool) -> Option<UnitOutcome> {
+    let Verdict::Linked {
+        list,
+        grains,
+        is_own,
+    } = sum.verdict
+    else {
+        return None;
+    };
+    Some(UnitOutcome::Judged {
+        list,
+        grains,
+        is_own,
+        is_wrong,
+    })
 }
