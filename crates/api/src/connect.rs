@@ -6,9 +6,11 @@
 mod endpoint;
 mod local;
 mod peer;
+mod pool;
 mod traced;
 
 pub use endpoint::{EndpointError, LocalEndpoint};
 pub use local::{local_channel, trusting_channel};
 pub use peer::{ConnectError, PeerChannelOptions, peer_channel};
+pub use pool::PeerPool;
 pub use traced::TracedChannel;

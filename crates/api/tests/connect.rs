@@ -168,6 +168,7 @@ async fn a_peer_that_accepts_and_says_nothing_fails_its_calls() {
     let options = PeerChannelOptions {
         keep_alive_interval: SOON,
         keep_alive_time: SOON,
+        pool: None,
         ..PeerChannelOptions::default()
     };
     let address = listener.local_addr().unwrap();

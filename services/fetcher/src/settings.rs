@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
-use zeroshare_api::connect::{LocalEndpoint, PeerChannelOptions};
+use zeroshare_api::connect::{LocalEndpoint, PeerChannelOptions, PeerPool};
 use zeroshare_chassis::listen::LocalAddress;
 use zeroshare_chassis::places::Owner;
 use zeroshare_chassis::settings::{CommonConfig, SettingsError, choose, choose_list};
@@ -119,7 +119,10 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Self {
         Self {
-            connect: PeerChannelOptions::default(),
+            connect: PeerChannelOptions {
+                pool: Some(PeerPool::default()),
+                ..PeerChannelOptions::default()
+            },
             pace: PaceRule::default(),
             local_call: Duration::from_secs(2),
             hand_over: Duration::from_secs(30),

@@ -7,7 +7,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tonic::transport::{Endpoint, Uri};
 use tower::service_fn;
 
-use super::TracedChannel;
+use super::{PeerPool, TracedChannel};
 
 /// Larger windows were no faster on 10 Gbit/s, and eight providers' worth of these fits in memory.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
@@ -27,6 +27,8 @@ pub struct PeerChannelOptions {
     pub keep_alive_interval: Duration,
     /// A peer that does not answer that for so long is dead: its calls fail.
     pub keep_alive_time: Duration,
+    /// Connections that are shared with others; `None`: each channel has its own.
+    pub pool: Option<PeerPool>,
 }
 
 /// A peer could not be reached.
@@ -64,6 +66,7 @@ impl Default for PeerChannelOptions {
             connect_time: Duration::from_secs(2),
             keep_alive_interval: Duration::from_secs(2),
             keep_alive_time: Duration::from_secs(4),
+            pool: None,
         }
     }
 }
@@ -72,6 +75,21 @@ impl Default for PeerChannelOptions {
 ///
 /// The channel connects anew by itself when the connection was lost. May be dropped midway.
 pub async fn peer_channel(
+    address: SocketAddr,
+    options: &PeerChannelOptions,
+) -> Result<TracedChannel, ConnectError> {
+    let Some(pool) = &options.pool else {
+        return own_channel(address, options).await;
+    };
+    let seat = pool.seat(address);
+    let made = seat
+        .channel
+        .get_or_try_init(|| own_channel(address, options));
+    let channel = made.await?.clone();
+    Ok(channel.seated(seat))
+}
+
+async fn own_channel(
     address: SocketAddr,
     options: &PeerChannelOptions,
 ) -> Result<TracedChannel, ConnectError> {

@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,6 +13,8 @@ use tonic::{Status, TimeoutExpired, body::Body, transport::Channel};
 use tower::Service;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use super::pool::Seat;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -23,12 +26,25 @@ type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Debug, Clone)]
 pub struct TracedChannel {
     channel: Channel,
+    /// Its place among shared connections, for as long as it is used.
+    _seat: Option<Arc<Seat>>,
 }
 
 impl TracedChannel {
     /// Sends traces along on a channel made elsewhere.
     pub fn new(channel: Channel) -> Self {
-        Self { channel }
+        Self {
+            channel,
+            _seat: None,
+        }
+    }
+
+    /// A user of a shared connection.
+    pub(super) fn seated(self, seat: Arc<Seat>) -> Self {
+        Self {
+            _seat: Some(seat),
+            ..self
+        }
     }
 }
 
