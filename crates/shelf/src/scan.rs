@@ -1,5 +1,7 @@
 //! Listing and hashing a directory, as the tree that it is.
 
+use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -11,11 +13,14 @@ use zeroshare_content::{
 use zeroshare_proof::Midstates;
 
 use crate::beneath::{Beneath, Found, FoundKind};
-use crate::digest::{DigestError, FileDigester, OnBytes};
+use crate::digest::{DigestError, FileDigester, OnBytes, read_soon};
 use crate::stamp::Stamp;
 
 /// The file at the root of a stored tree that lists it, and is no part of it.
 pub(crate) const MANIFEST_FILE: &str = ".manifest";
+
+/// Files that are open ahead of the one that is hashed.
+const FILES_AHEAD: usize = 16;
 
 /// A directory as it was found, every file hashed.
 #[derive(Debug, Clone)]
@@ -157,13 +162,17 @@ pub(crate) fn scan_beneath(
     };
     let mut directories: Vec<Option<TreePath>> = vec![None];
     while let Some(directory) = directories.pop() {
+        let mut files = Vec::new();
         for found in scan.entries(directory.as_ref())? {
             let path = below(directory.as_ref(), &found)?;
             if matches!(found.kind, FoundKind::Directory { .. }) {
                 directories.push(Some(path.clone()));
             }
-            scan.take_in(path, found.kind)?;
+            if scan.take_in(&path, found.kind)? {
+                files.push(path);
+            }
         }
+        scan.take_in_files(files)?;
     }
     Ok(scan.tree)
 }
@@ -192,33 +201,51 @@ impl Scan<'_, '_> {
         })
     }
 
-    fn take_in(&mut self, path: TreePath, kind: FoundKind) -> Result<(), ScanError> {
+    /// Takes in what is no file, and says whether it is one.
+    fn take_in(&mut self, path: &TreePath, kind: FoundKind) -> Result<bool, ScanError> {
         match kind {
             FoundKind::Directory { mtime, nanoseconds } => {
                 let nanoseconds = u32::try_from(nanoseconds).unwrap_or(0);
                 self.tree
                     .listing
-                    .directory(path, manifest_mtime(mtime, nanoseconds))?;
+                    .directory(path.clone(), manifest_mtime(mtime, nanoseconds))?;
             }
             FoundKind::Symlink => {
                 let target = self.root.link_target(path.as_path());
-                let target = target.map_err(|source| io_error(&path, source))?;
-                self.tree.listing.symlink(path, &target)?;
+                let target = target.map_err(|source| io_error(path, source))?;
+                self.tree.listing.symlink(path.clone(), &target)?;
             }
             FoundKind::File if path.as_bytes() == MANIFEST_FILE.as_bytes() => {
                 self.tree.has_manifest_file = true;
             }
-            FoundKind::File => self.take_in_file(path)?,
-            FoundKind::Other => return Err(ScanError::Special { path }),
+            FoundKind::File => return Ok(true),
+            FoundKind::Other => {
+                let path = path.clone();
+                return Err(ScanError::Special { path });
+            }
         }
-        Ok(())
+        Ok(false)
     }
 
-    fn take_in_file(&mut self, path: TreePath) -> Result<(), ScanError> {
-        let file = self
-            .root
-            .file(path.as_path())
-            .map_err(|source| io_error(&path, source))?;
+    /// Hashes files one after the other, while the disk is asked for the next ones.
+    fn take_in_files(&mut self, files: Vec<TreePath>) -> Result<(), ScanError> {
+        let mut waiting = files.into_iter();
+        let mut opened = VecDeque::new();
+        loop {
+            for path in waiting.by_ref().take(FILES_AHEAD - opened.len()) {
+                let file = self.root.file(path.as_path());
+                let file = file.map_err(|source| io_error(&path, source))?;
+                read_soon(&file);
+                opened.push_back((path, file));
+            }
+            match opened.pop_front() {
+                Some((path, file)) => self.take_in_file(path, file)?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn take_in_file(&mut self, path: TreePath, file: File) -> Result<(), ScanError> {
         let digested = self
             .digester
             .digest(file, self.on_bytes)
