@@ -94,7 +94,9 @@ impl Asked {
 }
 
 impl Echoes {
-    /// How long an echo takes, smoothed: unlike an answer it is never held back. One that was lost counts as slow.
+    /// How long an echo takes, smoothed: unlike an answer it is never held back.
+    ///
+    /// Only of those that came at the first try: of others nobody knows which try they answer (Karn and Partridge 1987).
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }
@@ -408,9 +410,12 @@ impl Membership {
         if !self.echoes.asked.get(&nonce).is_some_and(at_place) {
             return Err(DropReason::Unsolicited);
         }
-        let asked_at = self.echoes.remove(nonce).and_then(|asked| asked.first_at);
-        let asked_at = asked_at.unwrap_or(now);
-        self.echoes.measure(now.saturating_duration_since(asked_at));
+        let asked = self.echoes.remove(nonce);
+        let was_repeated = asked.as_ref().is_none_or(|asked| asked.tries > 1);
+        let asked_at = asked.and_then(|asked| asked.first_at).unwrap_or(now);
+        if !was_repeated {
+            self.echoes.measure(now.saturating_duration_since(asked_at));
+        }
         self.peers
             .add_proven(now, &mut self.rng, heard)
             .map_err(|_| DropReason::TableFull)?;

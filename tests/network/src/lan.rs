@@ -87,6 +87,32 @@ impl Lan {
         ])
     }
 
+    /// Lays a cable between two hosts, apart from the switch: `eth1`, `10.78.0.n/24`.
+    pub fn join(&self, one: u8, other: u8) -> anyhow::Result<()> {
+        let (near, far) = (self.host(one).namespace(), self.host(other).namespace());
+        ip(&[
+            "-n", near, "link", "add", "eth1", "type", "veth", "peer", "name", "eth1", "netns", far,
+        ])?;
+        for n in [one, other] {
+            let namespace = self.host(n).namespace();
+            ip(&["-n", namespace, "link", "set", "eth1", "up"])?;
+            let address = format!("10.78.0.{n}/24");
+            let words = [
+                "-n",
+                namespace,
+                "addr",
+                "add",
+                &address,
+                "broadcast",
+                "10.78.0.255",
+                "dev",
+                "eth1",
+            ];
+            ip(&words)?;
+        }
+        Ok(())
+    }
+
     /// Removes a host's interface, as when a card is pulled.
     pub fn remove_interface(&self, n: u8) -> anyhow::Result<()> {
         ip(&["-n", &self.switch(), "link", "del", &format!("v{n}")])
