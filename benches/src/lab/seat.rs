@@ -119,15 +119,17 @@ impl<'a> Seat<'a> {
     }
 
     /// Waits until this user's node offers so many trees and files.
-    pub(crate) fn wait_until_offered(&self, count: usize, deadline: Duration) -> Result<Duration> {
-        wait_until("all is offered", deadline, || {
-            let listed = self.ask(&["list"])?;
-            let offered = listed["contents"].as_array().map_or(0, |contents| {
-                let is_offered = |held: &&Value| held["offered"] == true;
-                contents.iter().filter(is_offered).count()
-            });
-            Ok(offered >= count)
-        })
+    pub(crate) fn wait_until_offered(&self, count: usize, deadline: Duration) -> Result<()> {
+        wait_until("all is offered", deadline, || Ok(self.offered()? >= count))?;
+        Ok(())
+    }
+
+    /// How many trees and files this user's node offers.
+    pub(crate) fn offered(&self) -> Result<usize> {
+        let listed = self.ask(&["list"])?;
+        let contents = listed["contents"].as_array().context("nothing is listed")?;
+        let offered = contents.iter().filter(|held| held["offered"] == true);
+        Ok(offered.count())
     }
 
     /// Waits until this user finds an id at a peer.
