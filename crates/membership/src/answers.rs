@@ -124,6 +124,7 @@ impl Membership {
         if !self.questions.note(now, query.nonce) {
             return Err(DropReason::Duplicate);
         }
+        self.hear_question(now, query);
         let excused = query.exclude.contains(&self.identity.node.first_half());
         if self.presence == Presence::Hidden || excused {
             return Ok(());

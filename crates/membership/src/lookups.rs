@@ -66,6 +66,8 @@ struct Lookup {
     next_ask: Option<Instant>,
     asks: u32,
     asks_since_found: u32,
+    /// How often somebody else's question made it ask again.
+    prompted: u32,
     round: u8,
     /// Whether anybody answered, usable or not.
     heard_answers: bool,
@@ -231,6 +233,7 @@ impl Membership {
             next_ask: None,
             asks: 0,
             asks_since_found: 0,
+            prompted: 0,
             round: 0,
             heard_answers: false,
             urgent_echoes: 0,

@@ -230,7 +230,7 @@ impl ColdStart {
         let settled = self.start + self.settings.settle;
         let tick = now + self.settings.quiet;
         let claimed = self.requests.values().filter(|request| !request.is_reading);
-        let started = claimed.map(|request| request.claimed + self.settings.claim_lead);
+        let started = claimed.map(|request| request.claimed + self.lead());
         let times = started
             .chain(self.upstream.rests_until)
             .chain(std::iter::once(settled));

@@ -51,7 +51,9 @@ pub fn of_reason<'a>(
 fn says_it_all(reason: ErrorReason) -> bool {
     matches!(
         reason,
-        ErrorReason::ManifestRefused | ErrorReason::ProvidersExhausted
+        ErrorReason::ManifestRefused
+            | ErrorReason::ProvidersExhausted
+            | ErrorReason::UpstreamFailed
     )
 }
 

@@ -6,6 +6,7 @@ mod beginnings;
 mod blob;
 mod call;
 mod chunks;
+mod cold;
 mod decoding;
 mod driver;
 mod early;
@@ -43,7 +44,7 @@ use driver::{Beginning, Driver};
 pub(crate) use failure::FetchFailure;
 pub(crate) use hand_over::tell_store;
 pub(crate) use links::read_links;
-pub(crate) use locate::Search;
+pub(crate) use locate::{Members, Search};
 use offer::Offer;
 pub(crate) use opening::Wish;
 pub(crate) use providers::{Hunt, hunt};
@@ -168,6 +169,7 @@ impl Run {
             .locate_timeout
             .unwrap_or(self.shared.config.locate_timeout);
         Search {
+            members: Members::LeftOut,
             ids: self.order.ids.clone(),
             from: self.order.from.clone(),
             patience,

@@ -27,6 +27,7 @@ mod status;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 pub use arguments::{Arguments, main};
 pub use run::{FetcherListeners, RunError, run};

@@ -15,7 +15,7 @@ use zeroshare_content::{BlobId, Entry, MAX_MANIFEST_BYTES, Manifest};
 use zeroshare_shelf::{Beneath, verify_tree};
 use zeroshare_wire::pb::fetcher::v1::ReadManifestResponse;
 
-use crate::fetch::{FetchFailure, Search, Wish, blocking, hunt, read_links, store_for};
+use crate::fetch::{FetchFailure, Members, Search, Wish, blocking, hunt, read_links, store_for};
 use crate::local::{LocalTree, Trust, find_verified};
 use crate::request::ManifestOrder;
 use crate::shared::Shared;
@@ -165,6 +165,7 @@ async fn describe_remote(
     };
     let patience = order.locate_timeout.unwrap_or(shared.config.locate_timeout);
     let search = Search {
+        members: Members::LeftOut,
         ids: order.ids.iter().map(Into::into).collect(),
         from: order.from,
         patience,

@@ -9,7 +9,7 @@ use zeroshare_api::rpc::store::v1::store_service_client::StoreServiceClient;
 use zeroshare_wire::convert::socket_address;
 use zeroshare_wire::pb::discovery::v1::FindProvidersResponse;
 
-use crate::fetch::Meter;
+use crate::fetch::{Members, Meter};
 
 /// Addresses of one peer that are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -26,6 +26,8 @@ pub(crate) struct Candidate {
     pub(crate) addresses: Vec<SocketAddr>,
     /// How much of it it says to have.
     pub(crate) extent: Extent,
+    /// Whether it says to read from upstream what nobody has.
+    pub(crate) is_member: bool,
 }
 
 /// How much a peer says to have.
@@ -41,9 +43,9 @@ pub(crate) enum Extent {
 
 impl Candidate {
     /// Reads what discovery says; `None` if there is no way to reach it, or it has nobody to get it from itself.
-    pub(crate) fn of_discovery(response: FindProvidersResponse) -> Option<Self> {
+    pub(crate) fn of_discovery(response: FindProvidersResponse, members: Members) -> Option<Self> {
         let holds_nothing = (response.member || response.on_its_way) && response.part == 0;
-        let is_waiting = holds_nothing && !response.on_its_way;
+        let is_waiting = holds_nothing && !response.on_its_way && members == Members::LeftOut;
         let peer = response.provider.filter(|_| !is_waiting)?;
         let addresses: Vec<SocketAddr> = peer
             .store_addresses
@@ -51,6 +53,7 @@ impl Candidate {
             .take(MAX_ADDRESSES)
             .filter_map(|address| socket_address("store_addresses", address).ok())
             .collect();
+        let is_member = response.member;
         let extent = match response.part {
             _ if holds_nothing => Extent::NothingYet,
             1..WHOLE => Extent::Part,
@@ -60,6 +63,7 @@ impl Candidate {
             peer_id: peer.peer_id,
             addresses,
             extent,
+            is_member,
         })
     }
 

@@ -402,6 +402,7 @@ mod tests {
             locate_timeout: None,
             no_sync: false,
             replace: false,
+            upstream: Vec::new(),
             client: client.to_owned(),
         }
     }

@@ -12,12 +12,16 @@ use zeroshare_wire::pb::fetcher::v1::{ReadManifestRequest, StartFetchRequest};
 use zeroshare_wire::{FieldError, FieldFault};
 
 use crate::settings::MAX_LOCATE_TIMEOUT;
+use crate::upstream::UpstreamUrl;
 
 /// All digests of one tree are four, spelled in five ways.
 const MAX_IDS: usize = 8;
 
 /// Hosts that one fetch may name.
 const MAX_HOSTS: usize = 64;
+
+/// Mirrors of one blob that one fetch may name.
+const MAX_UPSTREAM_URLS: usize = 16;
 
 /// Names of callers and paths are not endless.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -38,6 +42,8 @@ pub(crate) struct Order {
     pub(crate) no_sync: bool,
     pub(crate) replace: bool,
     pub(crate) client: String,
+    /// Where a blob can be had when nobody has it.
+    pub(crate) upstream: Vec<UpstreamUrl>,
 }
 
 /// Whose call it is.
@@ -94,6 +100,7 @@ impl TryFrom<StartFetchRequest> for Order {
             no_sync: request.no_sync,
             replace: request.replace,
             client: short_text("client", request.client)?,
+            upstream: upstream(&request.upstream_urls, is_blob)?,
         })
     }
 }
@@ -181,6 +188,28 @@ fn tree_of(id: ContentId, field: &'static str) -> Result<TreeId, FieldError> {
             Err(refused(field, why))
         }
     }
+}
+
+/// Mirrors of one blob.
+fn upstream(texts: &[String], is_blob: bool) -> Result<Vec<UpstreamUrl>, FieldError> {
+    let field = "upstream_urls";
+    if !texts.is_empty() && !is_blob {
+        return Err(refused(field, "for blobs only"));
+    }
+    if texts.len() > MAX_UPSTREAM_URLS {
+        return Err(FieldError {
+            field,
+            fault: FieldFault::TooMany {
+                count: texts.len(),
+                most: MAX_UPSTREAM_URLS,
+            },
+        });
+    }
+    let parse = |text: &String| {
+        text.parse::<UpstreamUrl>()
+            .map_err(|error| refused(field, format!("{text}: {error}")))
+    };
+    texts.iter().map(parse).collect()
 }
 
 fn hosts(texts: &[String]) -> Result<Vec<StaticPeer>, FieldError> {

@@ -83,7 +83,9 @@ pub(crate) fn status(error: &CallError) -> Status {
 fn code_of(failure: &FetchFailure) -> Code {
     match failure {
         FetchFailure::NoProviders { .. } => Code::NotFound,
-        FetchFailure::ProvidersExhausted { .. } | FetchFailure::Stopping => Code::Unavailable,
+        FetchFailure::ProvidersExhausted { .. }
+        | FetchFailure::Upstream { .. }
+        | FetchFailure::Stopping => Code::Unavailable,
         FetchFailure::ManifestRefused { .. } => Code::DataLoss,
         FetchFailure::NoSpace { .. } => Code::ResourceExhausted,
         FetchFailure::TooLarge { .. }

@@ -24,6 +24,9 @@ use crate::{
 /// Questions of one lookup: more than fit into its first minute.
 const MOST_ASKS: u32 = 40;
 
+/// Questions of others that make one lookup ask again before its time.
+const MOST_PROMPTED: u32 = 16;
+
 /// Repetitions come this close while an answer may just have been lost.
 const REPETITION: (Duration, Duration) = (Duration::from_millis(30), Duration::from_millis(50));
 
@@ -106,6 +109,22 @@ impl Membership {
         let mut proven = self.peers.iter().filter(|(_, entry)| entry.is_proven());
         self.peers.counted() <= SMALL_NETWORK
             && proven.all(|(_, entry)| entry.filters().held_ids().is_some())
+    }
+
+    /// Somebody looks for the same, and may soon be getting it: a lookup that goes on asks again soon, instead of after its pause.
+    pub(crate) fn hear_question(&mut self, now: Instant, query: &Query) {
+        let soon = now + REPETITION.1;
+        for lookup in self.lookups.open.values_mut() {
+            let is_same = lookup
+                .tags
+                .of_day(query.day)
+                .any(|(tag, _)| query.tags.contains(&tag));
+            let is_pausing = lookup.next_ask.is_some_and(|at| at > soon);
+            if is_same && is_pausing && lookup.prompted < MOST_PROMPTED {
+                lookup.prompted += 1;
+                lookup.next_ask = Some(soon);
+            }
+        }
     }
 
     /// Asks for what is due, and ends what is over. One question is for as many lookups as fit.

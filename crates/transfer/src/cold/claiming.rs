@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::rendezvous::order;
 use super::{
     ColdAction, ColdStart, MemberId, Origin, PieceDigest, Request, RequestId, SHARED_ROUNDS,
 };
@@ -32,12 +33,17 @@ impl ColdStart {
                 continue;
             }
             state.claims.insert(number, now);
+            state.last_word = now;
             state.claimed_bytes += piece.bytes;
-            let (theirs, mine) = (
-                self.weights.of(node, number),
-                self.weights.of(self.me, number),
-            );
-            let contested = piece.request.filter(|_| theirs < mine);
+            let is_theirs = match self.origin {
+                Origin::Whole => {
+                    (order(node, self.blob), node) < (order(self.me, self.blob), self.me)
+                }
+                Origin::Ranges | Origin::None => {
+                    self.weights.of(node, number) < self.weights.of(self.me, number)
+                }
+            };
+            let contested = piece.request.filter(|_| is_theirs);
             let claimed_only =
                 |id: &RequestId| self.requests.get(id).is_some_and(|open| !open.is_reading);
             if let Some(request) = contested.filter(claimed_only) {
@@ -166,13 +172,20 @@ impl ColdStart {
             .filter(|request| request.is_reading)
             .count();
         let room = self.settings.requests.saturating_sub(reading);
-        let is_ripe = |request: &Request| {
-            !request.is_reading && request.claimed + self.settings.claim_lead <= now
-        };
+        let lead = self.lead();
+        let is_ripe = |request: &Request| !request.is_reading && request.claimed + lead <= now;
         let ripe = self.requests.iter().filter(|(_, request)| is_ripe(request));
         let ripe: Vec<RequestId> = ripe.take(room).map(|(id, _)| *id).collect();
         for id in ripe {
             self.start_request(id);
+        }
+    }
+
+    /// Between a claim and its request.
+    pub(super) fn lead(&self) -> Duration {
+        match self.origin {
+            Origin::Whole => self.settings.whole_lead,
+            Origin::Ranges | Origin::None => self.settings.claim_lead,
         }
     }
 
@@ -216,6 +229,9 @@ impl ColdStart {
     /// What to claim next.
     fn choose(&self, now: Instant) -> Option<Range<u32>> {
         let sharers = self.sharers();
+        if !self.settings.is_served && !sharers.0.is_empty() {
+            return None;
+        }
         if self.origin == Origin::Whole {
             let count = self.piece_count();
             let is_turn =
@@ -283,18 +299,17 @@ impl ColdStart {
         others.all(|id| self.weights.of(self.members[id.index()].node, number) > mine)
     }
 
-    /// Whether this member is the one to read a server without ranges: the first one that has not read it all and is not stuck.
+    /// Whether this member is the one to read a server without ranges: nobody does, and of those who did not read it all it is the first.
     fn is_first(&self, now: Instant, sharers: &Sharers) -> bool {
         let mine = self.order_of(self.me);
-        let patience = patience(
-            &self.settings,
-            self.pieces.first().map_or(0, |piece| piece.bytes),
-        );
+        let first_piece = self.pieces.first().map_or(0, |piece| piece.bytes);
+        let patience = patience(&self.settings, first_piece);
         let mut others = sharers.0.iter().map(|id| (*id, &self.members[id.index()]));
         others.all(|(id, member)| {
             let is_stuck = now.saturating_duration_since(member.last_word) >= patience;
-            let has_read = self.pieces.iter().all(|piece| piece.word_of(id).is_some());
-            is_stuck || has_read || self.order_of(member.node) > mine
+            let has_read = || self.pieces.iter().all(|piece| piece.word_of(id).is_some());
+            let waits = || member.claims.is_empty() && self.order_of(member.node) > mine;
+            is_stuck || waits() || has_read()
         })
     }
 

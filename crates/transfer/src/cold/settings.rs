@@ -16,6 +16,8 @@ pub enum Origin {
 /// The numbers by which a cold start decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColdSettings {
+    /// Whether peers can read from this machine: if not, it reads from upstream only while no member does.
+    pub is_served: bool,
     /// Upstream is left alone for so long, so that members find each other.
     pub settle: Duration,
     /// … and until nobody joined for so long …
@@ -24,6 +26,8 @@ pub struct ColdSettings {
     pub longest_settle: Duration,
     /// Between a claim and its request: who claimed the same is heard first.
     pub claim_lead: Duration,
+    /// … where a server without ranges would be read twice for nothing.
+    pub whole_lead: Duration,
     /// A claim is believed for so long, and longer for what it is large.
     pub claim_patience: Duration,
     /// What the slowest member that is waited for reads from upstream, in bytes a second.
@@ -57,14 +61,16 @@ pub struct ColdSettings {
 impl Default for ColdSettings {
     fn default() -> Self {
         Self {
+            is_served: true,
             settle: Duration::from_millis(300),
             quiet: Duration::from_millis(100),
             longest_settle: Duration::from_millis(800),
-            claim_lead: Duration::from_millis(40),
+            claim_lead: Duration::from_millis(60),
+            whole_lead: Duration::from_millis(500),
             claim_patience: Duration::from_secs(3),
             slowest_rate: 256 * 1024,
             requests: 3,
-            first_request_bytes: 512 * 1024,
+            first_request_bytes: 256 * 1024,
             request_bytes: 8 * 1024 * 1024,
             claim_bytes: 64 * 1024 * 1024,
             calls_per_member: 2,

@@ -614,6 +614,15 @@ fn a_server_without_ranges_is_read_by_one() {
 }
 
 #[test]
+fn who_comes_later_waits_for_who_reads_a_server_without_ranges() {
+    let mut staggered = plan(200, &[H; 6], Origin::Whole);
+    for (index, (at, _)) in (0_u64..).zip(&mut staggered.nodes) {
+        *at = index * 400;
+    }
+    assert_eq!(run(staggered).percent, 100);
+}
+
+#[test]
 fn when_the_one_dies_the_next_reads_a_server_without_ranges() {
     for dying in 0..4 {
         let mut natures = [H; 4];

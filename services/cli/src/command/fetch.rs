@@ -30,6 +30,10 @@ A single file (blob:sha256:…) lies in no store: it goes to the current directo
 that is a harmless one, else under the hex digits of its id, or to where -o says. No other file is ever overwritten; an
 equal one is a success. This machine's node offers it to others as long as it stays where it is and unchanged.
 
+With --upstream peers are asked first (0.3 s for one that has it all), and what nobody has is read from there, over http or https. When
+several machines start with the same id and an upstream at once, each reads a share of it, and they give each other the
+rest: upstream sends it about once. Every byte is proven against the id, wherever it came from.
+
 Ctrl-C leaves a fetch of the running node to itself (fetch the same id to watch it again); without a node it stops the
 fetch, and the same command goes on where it was. A second Ctrl-C ends at once.
 
@@ -39,7 +43,8 @@ Examples:
   zeroshare fetch sha256new_… --into ./hello
   zeroshare fetch sha256new_… sha1new=… --max-size 2GiB --timeout 10s
   zeroshare fetch blob:sha256:…
-  zeroshare fetch blob:sha256:… -o debian.iso";
+  zeroshare fetch blob:sha256:… -o debian.iso
+  zeroshare fetch blob:sha256:… --upstream https://host/debian.iso --upstream https://mirror/debian.iso";
 
 /// The most trees that are fetched at once; the others wait.
 const AT_ONCE: usize = 4;
@@ -63,6 +68,10 @@ pub struct FetchArguments {
     /// Where a single file goes: a new name, or a directory that is there [default: the current directory].
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// Where a single file can be had when no peer has it (http or https); repeated: mirrors of the same file.
+    #[arg(long, value_name = "URL")]
+    pub upstream: Vec<String>,
 
     /// Give up when nobody who has it was found for so long, such as 500ms, 10s or 1m30s [default: 1s].
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -107,6 +116,7 @@ impl FetchArguments {
             from,
             into: None,
             output: None,
+            upstream: Vec::new(),
             timeout: None,
             max_size: None,
             no_sync: false,
@@ -132,6 +142,7 @@ impl FetchArguments {
             from: self.from.clone(),
             into_path: into.map(absolute).transpose()?.unwrap_or_default(),
             into_directory,
+            upstream_urls: self.upstream.clone(),
             max_bytes: self.max_size.map_or(0, |size| size.as_u64()),
             locate_timeout: self.timeout.map(zeroshare_wire::convert::to_duration),
             target_store: self
@@ -217,6 +228,7 @@ fn check(arguments: &FetchArguments) -> Result<(), Failure> {
         ));
     }
     check_places(arguments)?;
+    check_upstream(arguments)?;
     for id in &arguments.ids {
         if let ContentId::Tree(tree) = id
             && tree.family() == Family::Sha1
@@ -255,6 +267,19 @@ fn check_places(arguments: &FetchArguments) -> Result<(), Failure> {
     if output.as_os_str() == "-" {
         return Err(Failure::usage(
             "standard output cannot be used: what is written there before all is proven cannot be taken back",
+        ));
+    }
+    Ok(())
+}
+
+/// An upstream has one file, which only its id proves.
+fn check_upstream(arguments: &FetchArguments) -> Result<(), Failure> {
+    if arguments.upstream.is_empty() {
+        return Ok(());
+    }
+    if arguments.ids.len() > 1 || !arguments.has_blobs() {
+        return Err(Failure::usage(
+            "--upstream goes with one single file (blob:sha256:…): every URL is taken for a mirror of it",
         ));
     }
     Ok(())

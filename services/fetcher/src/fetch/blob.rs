@@ -29,7 +29,20 @@ impl Run {
         if let Some(done) = self.blob_from_here(blob, into).await? {
             return Ok(done);
         }
+        if !self.order.upstream.is_empty() {
+            return self.fetch_with_upstream(blob, into).await;
+        }
         let hunt = self.hunt(into.to_owned()).await?;
+        self.fetch_from_peers(blob, into, hunt).await
+    }
+
+    /// Takes it from those who were found.
+    pub(super) async fn fetch_from_peers(
+        &self,
+        blob: BlobId,
+        into: &Path,
+        hunt: Hunt,
+    ) -> Result<PathBuf, FetchFailure> {
         self.check_size(&hunt)?;
         match self.begin_blob(blob, into, &hunt.described).await? {
             stage::Begun::Present(path) => Ok(path),
@@ -78,7 +91,7 @@ impl Run {
         self.complete(staged, hunt, None).await.map(Some)
     }
 
-    async fn begin_blob(
+    pub(super) async fn begin_blob(
         &self,
         blob: BlobId,
         into: &Path,

@@ -26,6 +26,8 @@ pub(crate) enum FetchFailure {
         tried: usize,
         last: Option<String>,
     },
+    #[error("no peer has {id}, and upstream is of no use: {why}")]
+    Upstream { id: ContentId, why: String },
     #[error("the manifest of {id} is refused: {why}")]
     ManifestRefused {
         id: ContentId,
@@ -64,6 +66,7 @@ impl FetchFailure {
         match self {
             Self::NoProviders { .. } => ErrorReason::NoProviders,
             Self::ProvidersExhausted { .. } => ErrorReason::ProvidersExhausted,
+            Self::Upstream { .. } => ErrorReason::UpstreamFailed,
             Self::ManifestRefused { .. } => ErrorReason::ManifestRefused,
             Self::TooLarge { .. } => ErrorReason::TooLarge,
             Self::NoSpace { .. } => ErrorReason::NoSpace,
@@ -90,7 +93,9 @@ impl FetchFailure {
             Self::NoSpace { needed, free, .. } => {
                 vec![("neededBytes", number(needed)), ("freeBytes", number(free))]
             }
-            Self::NoProviders { id, .. } | Self::ProvidersExhausted { id, .. } => {
+            Self::NoProviders { id, .. }
+            | Self::ProvidersExhausted { id, .. }
+            | Self::Upstream { id, .. } => {
                 vec![("contentId", id.to_string())]
             }
             Self::TargetExists { path }

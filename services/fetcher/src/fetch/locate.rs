@@ -47,7 +47,20 @@ pub(crate) struct Search {
     pub(crate) from: Vec<StaticPeer>,
     /// How long to look.
     pub(crate) patience: Duration,
+    /// Whether those count who hold nothing yet, and everybody at once.
+    pub(crate) members: Members,
 }
+
+/// Whether those are looked for who hold nothing yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Members {
+    LeftOut,
+    /// They read from upstream, or soon have something.
+    Wanted,
+}
+
+/// Members that are asked for at once; discovery gives no more.
+const ENOUGH_MEMBERS: u32 = 64;
 
 /// What a search found.
 #[derive(Debug)]
@@ -198,14 +211,17 @@ impl Seeker {
         let request = FindProvidersRequest {
             content_ids: self.search.ids.iter().map(ToString::to_string).collect(),
             wait: Some(to_duration(wait)),
-            enough,
+            enough: match self.search.members {
+                Members::LeftOut => enough,
+                Members::Wanted => ENOUGH_MEMBERS,
+            },
         };
         let limit = wait + self.shared.config.patience.local_call;
         let mut discovery = self.shared.discovery();
         deadline::within(limit, async move {
             let mut answers = discovery.find_providers(request).await?.into_inner();
             while let Some(answer) = answers.message().await? {
-                let candidate = Candidate::of_discovery(answer);
+                let candidate = Candidate::of_discovery(answer, self.search.members);
                 if let Some(candidate) = candidate
                     && self.found.send(Found::Candidate(candidate)).await.is_err()
                 {
@@ -246,6 +262,7 @@ impl Seeker {
                 peer_id: String::new(),
                 addresses,
                 extent: Extent::Whole,
+                is_member: false,
             };
             if self.found.send(Found::Candidate(candidate)).await.is_err() {
                 break;

@@ -1,0 +1,568 @@
+//! A blob for which an upstream is known: peers first, and upstream for what nobody has.
+//!
+//! What is read from where is decided by [`zeroshare_transfer::cold`]; this carries it out. Start reading at [`Driver::run`].
+
+mod announce;
+mod filling;
+mod follow;
+mod start;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug, info, info_span, warn};
+use zeroshare_chassis::Lifetime;
+use zeroshare_chassis::rate::Throttle;
+use zeroshare_content::{BlobId, ContentId, HashKind, Hasher};
+use zeroshare_staging::{PutError, Staged};
+use zeroshare_transfer::cold::{
+    ColdAction, ColdDrop, ColdSettings, ColdStanding, ColdStart, MemberId, NodeName, Origin,
+    PieceDigest, RequestId, TakeEnd, TakeId,
+};
+use zeroshare_wire::pb::discovery::v1::{DescribeNetworkRequest, ProviderFault};
+use zeroshare_wire::pb::store::v1::DescribeStoreRequest;
+
+use super::failure::FetchFailure;
+use super::locate::{Found, Locator, Search};
+use super::report::{Deed, report};
+use super::view::{Progress, Rate, Share};
+use super::{Meter, blocking};
+use crate::peers::{Candidate, Peer};
+use crate::registry::Entry;
+use crate::shared::Shared;
+use crate::upstream::Upstream;
+use announce::Announcer;
+use filling::Filler;
+use follow::Word;
+
+/// Reports that wait for the driver; readers wait when there are more.
+const REPORTS: usize = 1024;
+
+/// Addresses that one fetch ever tries.
+const MAX_ADDRESSES: usize = 256;
+
+/// What a cold start begins with.
+pub(super) struct Beginning {
+    pub(super) shared: Arc<Shared>,
+    pub(super) entry: Arc<Entry>,
+    pub(super) tasks: Lifetime,
+    /// What outlasts the reading: others are served until all is committed.
+    pub(super) offering: Lifetime,
+    pub(super) staged: Arc<Staged>,
+    pub(super) blob: BlobId,
+    pub(super) search: Search,
+    pub(super) upstream: Upstream,
+}
+
+/// What tasks tell the driver.
+#[derive(Debug)]
+enum Report {
+    Connected(Result<Peer, Candidate>),
+    Told {
+        member: MemberId,
+        words: Vec<Word>,
+    },
+    Gone {
+        member: MemberId,
+    },
+    Read {
+        request: RequestId,
+        piece: u32,
+        digest: PieceDigest,
+    },
+    ReadEnd {
+        request: RequestId,
+    },
+    Taken {
+        take: TakeId,
+        piece: u32,
+        digest: PieceDigest,
+    },
+    TakeEnd {
+        take: TakeId,
+        end: TakeEnd,
+    },
+    Checked {
+        matches: bool,
+    },
+    Fatal(FetchFailure),
+}
+
+/// Carries out a cold start.
+pub(super) struct Driver {
+    beginning: Arc<Surroundings>,
+    machine: ColdStart,
+    locator: Locator,
+    own_id: String,
+    announcer: Announcer,
+    reports_in: mpsc::Sender<Report>,
+    reports: mpsc::Receiver<Report>,
+    peers: BTreeMap<MemberId, (Peer, Rate)>,
+    takes: BTreeMap<TakeId, CancellationToken>,
+    seen: BTreeSet<SocketAddr>,
+    upstream_rate: Rate,
+}
+
+/// What readers need.
+struct Surroundings {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    tasks: Lifetime,
+    staged: Arc<Staged>,
+    blob: BlobId,
+    upstream: Upstream,
+    upstream_meter: Arc<Meter>,
+    throttle: Arc<Throttle>,
+}
+
+impl Driver {
+    pub(super) async fn begin(beginning: Beginning) -> Result<Self, FetchFailure> {
+        let Beginning {
+            shared,
+            entry,
+            tasks,
+            offering,
+            staged,
+            blob,
+            search,
+            upstream,
+        } = beginning;
+        let (own_id, is_served) = describe(&shared).await;
+        let origin = if upstream.has_ranges() {
+            Origin::Ranges
+        } else {
+            Origin::Whole
+        };
+        let settings = ColdSettings {
+            is_served,
+            ..ColdSettings::default()
+        };
+        let name = node_name(&own_id);
+        let mut machine = ColdStart::new(
+            (name, blob),
+            staged.layout(),
+            origin,
+            settings,
+            Instant::now(),
+        );
+        for (piece, digest) in found(&shared, &staged).await? {
+            machine.handle_found(piece, digest);
+        }
+        let locator = Locator::start(&shared, &tasks, search);
+        let announcer = Announcer::start(&shared, &offering, &staged, is_served);
+        let (reports_in, reports) = mpsc::channel(REPORTS);
+        let upstream_meter: Arc<Meter> = Arc::default();
+        let upstream_rate = Rate::new(upstream_meter.clone(), Instant::now());
+        let around = Surroundings {
+            shared,
+            entry,
+            tasks,
+            staged,
+            blob,
+            throttle: upstream.throttle(),
+            upstream,
+            upstream_meter,
+        };
+        Ok(Self {
+            beginning: Arc::new(around),
+            machine,
+            locator,
+            own_id,
+            announcer,
+            reports_in,
+            reports,
+            peers: BTreeMap::new(),
+            takes: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            upstream_rate,
+        })
+    }
+
+    /// Reads until the blob is proven. Gives the bytes that came from anywhere.
+    pub(super) async fn run(mut self) -> Result<u64, FetchFailure> {
+        let mut tick = tokio::time::interval(self.beginning.shared.config.patience.tick);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let now = Instant::now();
+            while let Some(action) = self.machine.poll_action(now) {
+                self.act(action);
+            }
+            self.announcer.flush();
+            match self.machine.standing(Instant::now()) {
+                ColdStanding::Done => break,
+                ColdStanding::Working => {}
+                ColdStanding::WrongUpstream => self.change_mirror()?,
+                ColdStanding::Starved => {
+                    return Err(
+                        self.exhausted("upstream cannot be read, and nobody gives what is missing")
+                    );
+                }
+            }
+            let wake = self.machine.poll_timeout(Instant::now());
+            tokio::select! {
+                report = self.reports.recv() => {
+                    let Some(report) = report else { return Err(FetchFailure::Stopping) };
+                    self.handle(report)?;
+                    // What came in the meantime is told in one message.
+                    while let Ok(report) = self.reports.try_recv() {
+                        self.handle(report)?;
+                    }
+                }
+                found = self.locator.next() => match found {
+                    Some(Found::Candidate(candidate)) => self.consider(candidate),
+                    Some(Found::RoundOver(_)) => self.locator.search_again(),
+                    None => return Err(FetchFailure::Stopping),
+                },
+                _ = tick.tick() => self.publish(),
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+        }
+        self.publish();
+        let upstream_bytes = self.machine.upstream_bytes();
+        info!(upstream_bytes, peers = self.peers.len(), "blob proven");
+        Ok(self
+            .peers
+            .values()
+            .map(|(peer, _)| peer.meter.received_bytes())
+            .sum::<u64>()
+            + upstream_bytes)
+    }
+
+    fn act(&mut self, action: ColdAction) {
+        match action {
+            ColdAction::Claim { pieces } => self.announcer.claim(pieces),
+            ColdAction::State {
+                piece,
+                digest,
+                origin,
+            } => {
+                let origin = match origin {
+                    None => self.own_id.clone(),
+                    Some(member) => self
+                        .peers
+                        .get(&member)
+                        .map_or(String::new(), |(peer, _)| peer.candidate.peer_id.clone()),
+                };
+                self.announcer.state(piece, digest, origin);
+            }
+            ColdAction::Read { request, pieces } => {
+                let span = info_span!("read upstream", first = pieces.start, pieces = pieces.len());
+                let filler = self.filler();
+                let reading = filler.read(request, pieces).instrument(span);
+                drop(self.beginning.tasks.spawn("read upstream", reading));
+            }
+            ColdAction::Take {
+                take,
+                member,
+                pieces,
+            } => {
+                let Some((peer, _)) = self.peers.get(&member) else {
+                    return;
+                };
+                let cancel = CancellationToken::new();
+                self.takes.insert(take, cancel.clone());
+                let span = info_span!("read pieces", peer = %peer.address, pieces = pieces.len());
+                let taking = self
+                    .filler()
+                    .take((take, peer.clone()), pieces, cancel)
+                    .instrument(span);
+                drop(self.beginning.tasks.spawn("read pieces", taking));
+            }
+            ColdAction::CancelTake { take } => {
+                if let Some(cancel) = self.takes.get(&take) {
+                    cancel.cancel();
+                }
+            }
+            ColdAction::Check => self.check(),
+            ColdAction::Drop { member, reason } => self.drop_member(member, reason),
+        }
+    }
+
+    fn filler(&self) -> Filler {
+        Filler {
+            around: self.beginning.clone(),
+            reports: self.reports_in.clone(),
+        }
+    }
+
+    fn handle(&mut self, report: Report) -> Result<(), FetchFailure> {
+        let now = Instant::now();
+        match report {
+            Report::Connected(Ok(peer)) => self.join(peer),
+            // It joins as soon as it is found again.
+            Report::Connected(Err(candidate)) => self.forget(&candidate),
+            Report::Told { member, words } => {
+                for word in words {
+                    word.tell(&mut self.machine, now, member);
+                }
+            }
+            Report::Gone { member } => {
+                self.machine.handle_gone(member);
+                if let Some((peer, _)) = self.peers.get(&member) {
+                    let candidate = peer.candidate.clone();
+                    debug!(peer = %peer.address, "a member is gone");
+                    self.forget(&candidate);
+                }
+            }
+            Report::Read {
+                request,
+                piece,
+                digest,
+            } => self.machine.handle_read_piece(now, request, piece, digest),
+            Report::ReadEnd { request } => {
+                self.machine.handle_read_end(now, request);
+                if self.beginning.upstream.choose().is_none() {
+                    self.machine.handle_upstream_lost();
+                }
+            }
+            Report::Taken {
+                take,
+                piece,
+                digest,
+            } => self.machine.handle_taken(now, take, piece, digest),
+            Report::TakeEnd { take, end } => {
+                self.takes.remove(&take);
+                self.machine.handle_take_end(now, take, end);
+            }
+            Report::Checked { matches } => {
+                if !matches {
+                    warn!("what was put together does not match, and is compared with upstream");
+                }
+                self.machine.handle_check(now, matches);
+            }
+            Report::Fatal(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+
+    fn consider(&mut self, candidate: Candidate) {
+        let is_new = candidate
+            .addresses
+            .iter()
+            .all(|address| !self.seen.contains(address));
+        let is_self = !self.own_id.is_empty() && candidate.peer_id == self.own_id;
+        if !is_new || is_self || self.seen.len() >= MAX_ADDRESSES {
+            return;
+        }
+        self.seen.extend(&candidate.addresses);
+        let options = self.beginning.shared.config.patience.connect.clone();
+        let reports = self.reports_in.clone();
+        let stopping = self.beginning.tasks.stopping();
+        let connecting = async move {
+            let connected = tokio::select! {
+                connected = Peer::connect(candidate, &options) => connected,
+                () = stopping => return,
+            };
+            let result = connected.map_err(|(candidate, _)| candidate);
+            drop(reports.send(Report::Connected(result)).await);
+        };
+        drop(
+            self.beginning
+                .tasks
+                .spawn("connect", connecting.in_current_span()),
+        );
+    }
+
+    fn join(&mut self, peer: Peer) {
+        let now = Instant::now();
+        let Some(member) = self
+            .machine
+            .add_member(now, node_name(&peer.candidate.peer_id))
+        else {
+            return;
+        };
+        if peer.candidate.is_member {
+            self.machine.handle_takes_part(member);
+        }
+        debug!(peer = %peer.address, is_member = peer.candidate.is_member, "a peer is followed");
+        let following = follow::follow(
+            peer.clone(),
+            member,
+            self.beginning.clone(),
+            self.reports_in.clone(),
+        );
+        drop(
+            self.beginning
+                .tasks
+                .spawn("watch pieces", following.in_current_span()),
+        );
+        let rate = Rate::new(peer.meter.clone(), now);
+        self.peers.insert(member, (peer, rate));
+    }
+
+    fn forget(&mut self, candidate: &Candidate) {
+        for address in &candidate.addresses {
+            self.seen.remove(address);
+        }
+    }
+
+    fn drop_member(&mut self, member: MemberId, reason: ColdDrop) {
+        let Some((peer, _)) = self.peers.get(&member) else {
+            return;
+        };
+        let fault = if reason.is_wrong_bytes() {
+            warn!(peer = %peer.address, peer_id = peer.candidate.peer_id, %reason, "a member sent wrong bytes and is dropped");
+            // Not a conviction: its mirror may have misled it.
+            ProviderFault::Corrupt
+        } else {
+            info!(peer = %peer.address, peer_id = peer.candidate.peer_id, %reason, "a member is given up");
+            ProviderFault::Unreachable
+        };
+        let id = ContentId::Blob(self.beginning.blob);
+        report(
+            &self.beginning.shared,
+            id,
+            &peer.candidate.peer_id,
+            peer.address,
+            Deed::Fault(fault),
+        );
+    }
+
+    fn check(&self) {
+        let (around, reports) = (self.beginning.clone(), self.reports_in.clone());
+        let checking = async move {
+            let Ok(permit) = around.shared.writers.clone().acquire_owned().await else {
+                return;
+            };
+            let staged = around.staged.clone();
+            let hashing = around.tasks.spawn_blocking("hash a file", move || {
+                let result = staged.finish_item(0);
+                drop(permit);
+                result
+            });
+            let report = match hashing.await {
+                Ok(Ok(())) => Report::Checked { matches: true },
+                Ok(Err(PutError::Mismatch { .. })) => Report::Checked { matches: false },
+                Ok(Err(error)) => Report::Fatal(FetchFailure::of_put(&error)),
+                Err(_) => Report::Fatal(FetchFailure::Stopping),
+            };
+            drop(reports.send(report).await);
+        };
+        drop(
+            self.beginning
+                .tasks
+                .spawn("check a file", checking.in_current_span()),
+        );
+    }
+
+    /// All came from one mirror, and is not the blob.
+    fn change_mirror(&mut self) -> Result<(), FetchFailure> {
+        let Some(mirror) = self.beginning.upstream.choose() else {
+            return Err(self.exhausted("upstream has something else"));
+        };
+        warn!(url = %mirror.url, "upstream has something else under this URL");
+        if !self.beginning.upstream.condemn(&mirror) {
+            let why = format!(
+                "{} has something else: check the URL and the id",
+                mirror.url
+            );
+            return Err(self.exhausted(&why));
+        }
+        self.machine.handle_other_mirror(Instant::now());
+        Ok(())
+    }
+
+    fn exhausted(&self, why: &str) -> FetchFailure {
+        FetchFailure::Upstream {
+            id: ContentId::Blob(self.beginning.blob),
+            why: why.to_owned(),
+        }
+    }
+
+    /// Tells watchers how far it is.
+    fn publish(&mut self) {
+        let now = Instant::now();
+        let share = |peer_id: &str, address: String, rate: &mut Rate| {
+            let (received_bytes, bytes_per_second) = rate.sample(now);
+            Share {
+                peer_id: peer_id.to_owned(),
+                address,
+                received_bytes,
+                bytes_per_second,
+            }
+        };
+        let host = self
+            .beginning
+            .upstream
+            .choose()
+            .map_or(String::new(), |mirror| mirror.url.host().to_owned());
+        let upstream = share("", host, &mut self.upstream_rate);
+        let peers = self
+            .peers
+            .values_mut()
+            .map(|(peer, rate)| share(&peer.candidate.peer_id, peer.address.to_string(), rate));
+        let shares = peers
+            .chain([upstream])
+            .filter(|share| share.received_bytes > 0)
+            .collect();
+        let progress = Progress {
+            done_bytes: self.machine.held_bytes(),
+            total_bytes: self.beginning.staged.layout().content_size(),
+            total_files: 1,
+            peers: shares,
+            ..Progress::default()
+        };
+        self.beginning.entry.update(|view| view.progress = progress);
+    }
+}
+
+/// This node's id, and whether peers can read from its store.
+async fn describe(shared: &Arc<Shared>) -> (String, bool) {
+    let limit = shared.config.patience.local_call;
+    let (mut discovery, mut store) = (shared.discovery(), shared.store());
+    let network = zeroshare_api::deadline::within(
+        limit,
+        discovery.describe_network(DescribeNetworkRequest {}),
+    )
+    .await;
+    let own =
+        zeroshare_api::deadline::within(limit, store.describe_store(DescribeStoreRequest {})).await;
+    let id = network
+        .map(|answer| answer.into_inner().node_id)
+        .unwrap_or_default();
+    let is_served = own.is_ok_and(|answer| !answer.into_inner().lan_addresses.is_empty());
+    (id, is_served)
+}
+
+/// What a node calls itself, by its 32 hex digits; whoever has none shares one name.
+fn node_name(id: &str) -> NodeName {
+    let mut bytes = [0; 16];
+    for (byte, pair) in bytes.iter_mut().zip(id.as_bytes().chunks(2)) {
+        let text = std::str::from_utf8(pair).unwrap_or_default();
+        *byte = u8::from_str_radix(text, 16).unwrap_or(0);
+    }
+    NodeName::new(bytes)
+}
+
+/// Hashes the pieces that an earlier fetch left.
+async fn found(
+    shared: &Arc<Shared>,
+    staged: &Arc<Staged>,
+) -> Result<Vec<(u32, PieceDigest)>, FetchFailure> {
+    let staged = staged.clone();
+    blocking(shared, "hash what is there", move || {
+        let layout = staged.layout();
+        let mut found = Vec::new();
+        for piece in (0..layout.piece_count()).filter(|piece| staged.holds_piece(*piece)) {
+            let (offset, len) = (
+                u64::from(piece) * layout.piece_size(),
+                layout.piece_len(piece).unwrap_or(0),
+            );
+            if let Ok(bytes) = staged.read_slice(0, offset, len) {
+                let mut hasher = Hasher::new(HashKind::Sha256);
+                hasher.update(&bytes);
+                found.extend(digest_of(hasher).map(|digest| (piece, digest)));
+            }
+        }
+        found
+    })
+    .await
+}
+
+fn digest_of(hasher: Hasher) -> Option<PieceDigest> {
+    hasher.finish().digest().try_into().ok()
+}

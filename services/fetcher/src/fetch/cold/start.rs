@@ -1,0 +1,147 @@
+//! Peers first, and upstream when nobody has it all.
+
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{Instrument as _, info, info_span};
+use zeroshare_content::{BlobId, ContentId, Name};
+
+use super::super::opening::Described;
+use super::super::reuse::Reused;
+use super::super::stage;
+use super::super::tally::Tally;
+use super::super::{END_GRACE, FetchFailure, Members, Run, Search, Stage};
+use super::{Beginning, Driver};
+use crate::upstream::{Roots, Upstream, UpstreamError, UpstreamPatience};
+
+/// So long peers are looked for that have all of it, before upstream is asked for any of it.
+const PEERS_FIRST: Duration = Duration::from_millis(300);
+
+/// A lookup for members stays open for so long, and is begun anew then.
+const LOOKUP: Duration = Duration::from_mins(1);
+
+impl Run {
+    /// Takes it from a peer that has it all, and otherwise reads from upstream what nobody has, together with whoever does the same.
+    pub(in super::super) async fn fetch_with_upstream(
+        &self,
+        blob: BlobId,
+        into: &Path,
+    ) -> Result<PathBuf, FetchFailure> {
+        let first = Self {
+            shared: self.shared.clone(),
+            entry: self.entry.clone(),
+            order: self.order.clone(),
+            tasks: self.tasks.child(),
+            offering: self.offering.child(),
+        };
+        let mut probing = pin!(self.probe());
+        let mut probed = None;
+        let hunted = {
+            let mut hunting = pin!(first.hunt(into.to_owned()));
+            let mut peers_first = pin!(sleep(PEERS_FIRST));
+            loop {
+                tokio::select! {
+                    hunted = &mut hunting => break Some(hunted),
+                    answer = &mut probing, if probed.is_none() => probed = Some(answer),
+                    () = &mut peers_first, if !peers_first.is_elapsed() => {}
+                }
+                if peers_first.is_elapsed() && matches!(probed, Some(Ok(_))) {
+                    break None;
+                }
+            }
+        };
+        let fetched = match hunted {
+            Some(Ok(hunt)) => Some(first.fetch_from_peers(blob, into, hunt).await),
+            Some(Err(failure)) => Some(Err(failure)),
+            None => None,
+        };
+        // What it had running holds the staging directory.
+        first.offering.stop();
+        first.tasks.end(END_GRACE).await;
+        first.offering.end(END_GRACE).await;
+        match fetched {
+            None
+            | Some(Err(
+                FetchFailure::NoProviders { .. } | FetchFailure::ProvidersExhausted { .. },
+            )) => {}
+            Some(done) => return done,
+        }
+        let probed = match probed {
+            Some(probed) => probed,
+            None => probing.await,
+        };
+        let upstream = probed.map_err(|error| FetchFailure::Upstream {
+            id: blob.into(),
+            why: error.to_string(),
+        })?;
+        self.start_cold(blob, into, upstream).await
+    }
+
+    async fn probe(&self) -> Result<Upstream, UpstreamError> {
+        let span = info_span!("probe upstream", urls = self.order.upstream.len());
+        let throttle = Arc::default();
+        Upstream::probe(
+            &self.order.upstream,
+            Roots::System,
+            UpstreamPatience::default(),
+            throttle,
+        )
+        .instrument(span)
+        .await
+    }
+
+    async fn start_cold(
+        &self,
+        blob: BlobId,
+        into: &Path,
+        upstream: Upstream,
+    ) -> Result<PathBuf, FetchFailure> {
+        let (id, size) = (ContentId::Blob(blob), upstream.size());
+        if let Some(limit) = self.order.max_bytes.filter(|limit| size > *limit) {
+            return Err(FetchFailure::TooLarge { id, size, limit });
+        }
+        let mut names = self
+            .order
+            .upstream
+            .iter()
+            .map(crate::upstream::UpstreamUrl::file_name);
+        let name = names.find_map(|name| Name::try_from(name.as_bytes()).ok());
+        let described =
+            Described::of_blob(blob, size, name).ok_or_else(|| FetchFailure::Upstream {
+                id,
+                why: format!("it says to have {size} bytes, which is too much"),
+            })?;
+        let staged = match self.begin_blob(blob, into, &described).await? {
+            stage::Begun::Present(path) => return Ok(path),
+            stage::Begun::Staged(staged) => staged,
+        };
+        let permit = self.shared.transfers.acquire().await;
+        let _permit = permit.map_err(|_| FetchFailure::Stopping)?;
+        self.entry.update(|view| view.stage = Stage::Transferring);
+        let mut tally = Tally::of_staged(&staged, Reused::default());
+        if !staged.is_complete() {
+            info!(%id, size, ranges = upstream.has_ranges(), "nobody has it all, upstream is read too");
+            let search = Search {
+                patience: LOOKUP,
+                members: Members::Wanted,
+                ..self.search()
+            };
+            let driver = Driver::begin(Beginning {
+                shared: self.shared.clone(),
+                entry: self.entry.clone(),
+                tasks: self.tasks.clone(),
+                offering: self.offering.clone(),
+                staged: staged.clone(),
+                blob,
+                search,
+                upstream,
+            })
+            .await?;
+            tally.fetched_bytes = driver.run().instrument(info_span!("cold start")).await?;
+        }
+        self.commit(staged, &tally).await
+    }
+}
