@@ -104,7 +104,7 @@ pub(crate) enum Report {
     },
     /// A provider is about to hold more.
     Claimed {
-        provider: zeroshare_transfer::ProviderId,
+        provider: ProviderId,
         ranges: Vec<std::ops::Range<u32>>,
     },
     /// The fetch cannot go on.

@@ -76,7 +76,10 @@ async fn who_sent_a_wrong_slice_is_named_and_who_sent_the_right_ones_is_not() {
     let reports = machine.discovery.reports();
     let named: Vec<u32> = reports
         .iter()
-        .filter(|report| !matches!(report.fault(), ProviderFault::Unspecified))
+        .filter(|report| {
+            let fault = report.fault();
+            matches!(fault, ProviderFault::Corrupt | ProviderFault::Convicted)
+        })
         .filter_map(|report| Some(report.address.as_ref()?.port))
         .collect();
     assert_eq!(named, [u32::from(liar.address().port())]);
