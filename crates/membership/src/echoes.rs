@@ -194,7 +194,12 @@ impl Membership {
         self.ask_entry(now, key, Duration::ZERO, (Speech::Own, false));
     }
 
-    /// The same because a lookup waits for it, and soon again while there is no echo.
+    /// Asks a peer for an echo, a while after the last time.
+    pub(crate) fn prove_later(&mut self, now: Instant, key: &PeerKey) {
+        self.ask_entry(now, key, ASK_SURPRISING_AGAIN, (Speech::Ahead, false));
+    }
+
+    /// Asks a peer because a lookup waits for it, and soon again while there is no echo.
     pub(crate) fn prove_urgently(&mut self, now: Instant, key: &PeerKey) {
         self.ask_entry(now, key, Duration::ZERO, (Speech::Own, true));
     }

@@ -100,6 +100,17 @@ impl Membership {
         for key in others {
             self.doubt(now, &key);
         }
+        // The same run at another address has several, or moved: an echo tells whether it is still at the old one.
+        let same_run: Vec<PeerKey> = self
+            .peers
+            .of_id(heard.key.0)
+            .filter(|(key, entry)| *key != heard.key && entry.is_proven())
+            .filter(|(_, entry)| entry.run().incarnation == heard.run.incarnation)
+            .map(|(key, _)| key)
+            .collect();
+        for key in same_run {
+            self.prove_later(now, &key);
+        }
     }
 
     pub(crate) fn handle_leaving(

@@ -115,7 +115,7 @@ type Took = (Duration, Duration);
 /// Finds it without a node that would know already, as its log tells.
 fn finds(host: &Host, id: &str) -> Result<Took> {
     let before = jiff::Timestamp::now();
-    let words = ["find", id, "--wait", "300ms", "-v", "--log-json"];
+    let words = ["find", id, "--wait", "300ms", "-vv", "--log-json"];
     let output = host.zeroshare(&words)?;
     let log = output.stderr;
     ensure!(output.status.success(), "{log}");

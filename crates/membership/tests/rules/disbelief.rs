@@ -333,3 +333,16 @@ fn after_a_nap_it_shows_itself_and_asks_its_peers_at_once() {
     let beacon = |said: &crate::bench::Said| matches!(said.datagram.body, Body::Alive(_));
     assert!(said.iter().any(beacon));
 }
+
+#[test]
+fn a_peer_that_moved_is_no_longer_told_of_at_its_old_address() {
+    let (mut bench, peer) = with_peer();
+    let mut moved = peer.clone();
+    moved.source = "10.0.0.99:38339".parse().unwrap();
+    moved.sequence += 1;
+    bench.hear(&moved, alive());
+    bench.pass_echoing(4 * SECOND, &[&moved]);
+    let peers = bench.machine.peers(bench.now);
+    assert_eq!(peers.len(), 1);
+    assert_eq!(peers[0].store_addresses, [moved.store()]);
+}
