@@ -75,7 +75,7 @@ impl Liar {
             }
             let mut worst = Seen::default();
             for _ in 0..options.rounds(5) {
-                worst = worst.or_worse(stage.fetch_beside(faults.clone())?);
+                worst = worst.or_worse(stage.fetch_beside(&faults)?);
             }
             let finding = |what: &str, value: f64, most: Option<f64>| {
                 Finding::figure(8, &format!("a liar of 8, {name}: {what}"), value, "")
@@ -122,16 +122,24 @@ impl Liar {
 
 /// What a liar does.
 fn kinds() -> Vec<(&'static str, Vec<Fault>)> {
+    let wrong = Fault::WrongBytes(Which::Slices);
     vec![
-        ("wrong slices", vec![Fault::WrongBytes(Which::Slices)]),
+        ("wrong slices", vec![wrong.clone()]),
+        (
+            "wrong slices without midstates",
+            vec![wrong, Fault::NoMidstates],
+        ),
+        ("wrong midstates", vec![Fault::WrongMidstates]),
+        ("a consistent fake", vec![Fault::ConsistentFake]),
         ("stalls", vec![Fault::StallInPiece(Which::Slices)]),
     ]
 }
 
 impl Stage<'_> {
-    fn fetch_beside(&self, faults: Vec<Fault>) -> Result<Seen> {
+    fn fetch_beside(&self, faults: &[Fault]) -> Result<Seen> {
         let liar = self.crowd.host(PROVIDERS);
-        beside_liar(liar, self.held.clone(), faults, || self.fetch())
+        let offered = Offered::directory(&self.held, Family::Sha256);
+        beside_liar(liar, offered, faults.to_vec(), || self.fetch())
     }
 
     fn fetch(&self) -> Result<Seen> {
@@ -202,7 +210,7 @@ fn digest(file: &Path) -> Result<Vec<u8>> {
 /// Runs a faulty peer on a host while something else happens.
 fn beside_liar<T>(
     host: &Host,
-    held: std::path::PathBuf,
+    offered: Offered,
     faults: Vec<Fault>,
     story: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
@@ -218,7 +226,6 @@ fn beside_liar<T>(
                 let _inside = runtime.enter();
                 let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, STORE_PORT))?;
                 listener.set_nonblocking(true)?;
-                let offered = Offered::directory(&held, Family::Sha256);
                 let liar = Peer::listening(listener, [offered], faults);
                 ready.send(())?;
                 // It ends when the story has been told, however it went.
