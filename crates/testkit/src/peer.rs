@@ -37,6 +37,9 @@ pub struct Peer {
     shared: Arc<Shared>,
 }
 
+/// Names of lists, by content, file and what is wrong with them.
+type ListDigests = BTreeMap<(ContentId, u32, Option<u8>), Option<[u8; 32]>>;
+
 /// What the handlers and the test both see.
 #[derive(Debug)]
 struct Shared {
@@ -45,7 +48,7 @@ struct Shared {
     faults: Mutex<Vec<Fault>>,
     record: Mutex<Record>,
     /// Names of lists, by content, file and what is wrong with them.
-    list_digests: Mutex<BTreeMap<(ContentId, u32, Option<u8>), Option<[u8; 32]>>>,
+    list_digests: Mutex<ListDigests>,
     connections: Mutex<Vec<OwnedFd>>,
 }
 

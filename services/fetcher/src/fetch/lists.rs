@@ -199,7 +199,7 @@ impl Asking<'_> {
                 Err(status) => return Err(end_of_status(&status)),
             };
             pace.handle_bytes(Instant::now(), 1 + message.midstates.len() as u64);
-            let report = reading.take(layout, message, digests_only)?;
+            let report = reading.take(layout, &message, digests_only)?;
             if let Some((item, list)) = report {
                 let provider = self.provider;
                 self.report(match list {
@@ -241,7 +241,7 @@ impl Reading<'_> {
     fn take(
         &mut self,
         layout: &Layout,
-        message: ReadMidstatesResponse,
+        message: &ReadMidstatesResponse,
         digests_only: bool,
     ) -> Result<Option<(u32, Given)>, CallEnd> {
         let item = *self.left.first().ok_or(CallEnd::Violation)?;
