@@ -82,7 +82,9 @@ impl Answers {
         let Some(enough) = waiting.enough else {
             return;
         };
-        for holding in &answer.holdings {
+        // Who only waits for it too helps nobody.
+        let holds = |holding: &&Holding| holding.part > 0;
+        for holding in answer.holdings.iter().filter(holds) {
             if let Some(heard) = waiting.heard.get_mut(&holding.tag) {
                 heard.insert(source);
             }

@@ -8,7 +8,7 @@ use zeroshare_wire::{
     datagram::{Body, Day, Query},
 };
 
-use crate::bench::{Bench, LAN, Other, SECOND, answer, content, query, tag};
+use crate::bench::{Bench, LAN, Other, SECOND, answer, content, query, tag, waiting_answer};
 
 const EVERYBODY: Destination = Destination::Everybody {
     interface: LAN,
@@ -136,6 +136,22 @@ fn answers_about_something_else_silence_nobody() {
     bench.hear(&Other::at(9), Body::Query(question));
     for last in 1..=5 {
         bench.hear(&Other::at(last), answer(1, "other"));
+    }
+    bench.pass(SECOND);
+    assert_eq!(answers(&mut bench).len(), 1);
+}
+
+#[test]
+fn those_who_are_only_getting_it_silence_nobody() {
+    let mut bench = holder();
+    let question = Query {
+        spread: Duration::from_millis(200),
+        known_nodes: 1_000,
+        ..query(1, "it")
+    };
+    bench.hear(&Other::at(9), Body::Query(question));
+    for last in 1..=5 {
+        bench.hear(&Other::at(last), waiting_answer(1, "it"));
     }
     bench.pass(SECOND);
     assert_eq!(answers(&mut bench).len(), 1);

@@ -258,13 +258,19 @@ pub(crate) fn query(nonce: u64, name: &str) -> Query {
 }
 
 pub(crate) fn answer(nonce: u64, name: &str) -> Body {
+    answer_of(nonce, name, (255, HoldingState::Held))
+}
+
+/// An answer of somebody who is getting it, and has nothing of it yet.
+pub(crate) fn waiting_answer(nonce: u64, name: &str) -> Body {
+    answer_of(nonce, name, (0, HoldingState::OnItsWay))
+}
+
+fn answer_of(nonce: u64, name: &str, (part, state): (u8, HoldingState)) -> Body {
+    let tag = tag(name);
     Body::Answer(Answer {
         nonce,
         day: Day::from_number(DAY),
-        holdings: AtMost::first([Holding {
-            tag: tag(name),
-            part: 255,
-            state: HoldingState::Held,
-        }]),
+        holdings: AtMost::first([Holding { tag, part, state }]),
     })
 }
