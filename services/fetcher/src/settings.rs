@@ -57,6 +57,9 @@ pub struct FetcherSettings {
     /// The most that one tree may take on disk, like 10GiB [default: what fits].
     #[arg(long, value_name = "SIZE", env = "ZEROSHARE_QUOTA")]
     pub quota: Option<Amount>,
+    /// Receive from all peers and upstreams together no more than this a second, like 10MB or 2MiB; 0: no limit [default: no limit].
+    #[arg(long, value_name = "BYTES", env = "ZEROSHARE_DOWNLOAD_LIMIT")]
+    pub download_limit: Option<Amount>,
 }
 
 /// What the fetcher runs with.
@@ -83,6 +86,8 @@ pub struct FetcherConfig {
     pub tells_store_first: bool,
     /// The most bytes that one tree may take on disk.
     pub quota: Option<u64>,
+    /// How many bytes a second all peers and upstreams together may send; `None`: as many as they can.
+    pub download_limit: Option<u64>,
     /// Fetches that move bytes at once.
     pub concurrent_fetches: usize,
     /// How patient it is with everybody.
@@ -181,6 +186,9 @@ impl FetcherConfig {
             no_sync: choose(flags.no_sync, file.no_sync, false),
             tells_store_first: false,
             quota: flags.quota.or(file.quota).map(|Amount(bytes)| bytes),
+            download_limit: (flags.download_limit.or(file.download_limit))
+                .map(|Amount(bytes)| bytes)
+                .filter(|bytes| *bytes > 0),
             concurrent_fetches: CONCURRENT_FETCHES,
             patience: Deadlines::default(),
             transfer: zeroshare_transfer::Settings::default(),
@@ -204,11 +212,13 @@ mod tests {
         let file = FetcherSettings {
             locate_timeout: Some(Patience(Duration::from_secs(9))),
             quota: Some(Amount(7)),
+            download_limit: Some(Amount(0)),
             ..FetcherSettings::default()
         };
         let config = FetcherConfig::resolve(flags, file, &common()).unwrap();
         assert_eq!(config.locate_timeout, Duration::from_millis(300));
         assert_eq!(config.quota, Some(7));
+        assert_eq!(config.download_limit, None);
         assert!(!config.no_sync);
     }
 

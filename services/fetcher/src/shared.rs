@@ -8,6 +8,7 @@ use zeroshare_api::connect::{TracedChannel, local_channel};
 use zeroshare_api::rpc::discovery::v1::discovery_service_client::DiscoveryServiceClient;
 use zeroshare_api::rpc::store::v1::local_store_service_client::LocalStoreServiceClient;
 use zeroshare_chassis::Lifetime;
+use zeroshare_chassis::rate::Throttle;
 
 use crate::fetch::Convictions;
 use crate::handing::Handing;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) convictions: Convictions,
     /// Trees of which the store is being told.
     pub(crate) handing: Handing,
+    /// The limit of all that peers and upstreams send.
+    pub(crate) downloads: Arc<Throttle>,
     /// Threads that hash and write.
     pub(crate) writers: Arc<Semaphore>,
 }
@@ -56,6 +59,7 @@ impl Shared {
             calls: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
             convictions: Convictions::default(),
             handing: Handing::default(),
+            downloads: Arc::new(Throttle::new(config.download_limit)),
             // One more than cores, so that one may wait for the disk.
             writers: Arc::new(Semaphore::new(cores + 1)),
             config,

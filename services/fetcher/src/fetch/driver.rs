@@ -133,6 +133,7 @@ impl Driver {
             staged: staged.clone(),
             tasks: tasks.clone(),
             writers: shared.writers.clone(),
+            downloads: shared.downloads.clone(),
             pace: shared.config.patience.pace,
             lists: Arc::default(),
             reports: reports_in,

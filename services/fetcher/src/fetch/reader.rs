@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::trace;
 use zeroshare_chassis::Lifetime;
+use zeroshare_chassis::rate::Throttle;
 use zeroshare_content::{ContentId, Layout};
 use zeroshare_proof::{KnownList, ListDigest};
 use zeroshare_staging::{SourceId, Staged};
@@ -47,6 +48,7 @@ pub(crate) struct Surroundings {
     pub(crate) staged: Arc<Staged>,
     pub(crate) tasks: Lifetime,
     pub(crate) writers: Arc<Semaphore>,
+    pub(crate) downloads: Arc<Throttle>,
     pub(crate) pace: PaceRule,
     pub(crate) lists: Arc<Lists>,
     pub(crate) reports: mpsc::Sender<Report>,
@@ -208,7 +210,9 @@ impl Reader {
         writing.open(wanted, Naming { named, lists });
         let mut left = wanted.unit.len;
         while left > 0 {
-            let data = incoming.next_data(left, &self.peer.meter, writing).await?;
+            let data = incoming
+                .next_data((left, &self.peer.meter, &self.around.downloads), writing)
+                .await?;
             left -= data.len() as u64;
             let start = Instant::now();
             writing.push(data).await?;
@@ -291,8 +295,7 @@ impl Incoming {
     /// Gives the next bytes of a piece of which so many are missing.
     async fn next_data(
         &mut self,
-        left: u64,
-        meter: &Meter,
+        (left, meter, downloads): (u64, &Meter, &Throttle),
         writing: &mut Writing<'_>,
     ) -> Result<Bytes, CallEnd> {
         loop {
@@ -310,6 +313,13 @@ impl Incoming {
                 None => return Err(CallEnd::Lost),
             };
             meter.add(data.len() as u64);
+            let wait = downloads.take(data.len() as u64);
+            if !wait.is_zero() {
+                // Who is not read stops sending as soon as the window is full, and is not to blame for that.
+                writing.flush().await?;
+                tokio::time::sleep(wait).await;
+                self.pace.handle_pause(wait);
+            }
             match &mut self.decoding {
                 Some(decoding) => decoding.push(data),
                 None if data.len() as u64 <= left => return Ok(data),

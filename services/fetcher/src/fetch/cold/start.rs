@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -82,7 +81,7 @@ impl Run {
 
     async fn probe(&self) -> Result<Upstream, UpstreamError> {
         let span = info_span!("probe upstream", urls = self.order.upstream.len());
-        let throttle = Arc::default();
+        let throttle = self.shared.downloads.clone();
         Upstream::probe(
             &self.order.upstream,
             Roots::System,
