@@ -132,23 +132,7 @@ impl Driver {
             upstream,
         } = beginning;
         let (own_id, is_served) = describe(&shared).await;
-        let origin = if upstream.has_ranges() {
-            Origin::Ranges
-        } else {
-            Origin::Whole
-        };
-        let settings = ColdSettings {
-            is_served,
-            ..ColdSettings::default()
-        };
-        let name = node_name(&own_id);
-        let mut machine = ColdStart::new(
-            (name, blob),
-            staged.layout(),
-            origin,
-            settings,
-            Instant::now(),
-        );
+        let mut machine = machine_of((&own_id, is_served), blob, &staged, &upstream);
         for (piece, digest) in found(&shared, &staged).await? {
             machine.handle_found(piece, digest);
         }
@@ -508,6 +492,25 @@ impl Driver {
         };
         self.beginning.entry.update(|view| view.progress = progress);
     }
+}
+
+fn machine_of(
+    (own_id, is_served): (&str, bool),
+    blob: BlobId,
+    staged: &Staged,
+    upstream: &Upstream,
+) -> ColdStart {
+    let origin = if upstream.has_ranges() {
+        Origin::Ranges
+    } else {
+        Origin::Whole
+    };
+    let settings = ColdSettings {
+        is_served,
+        ..ColdSettings::default()
+    };
+    let me = (node_name(own_id), blob);
+    ColdStart::new(me, staged.layout(), origin, settings, Instant::now())
 }
 
 /// This node's id, and whether peers can read from its store.
