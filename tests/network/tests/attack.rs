@@ -1,5 +1,4 @@
 //! An attack from the LAN itself, with real sockets: what it sends, and what it fails to do.
-#![expect(clippy::print_stdout, reason = "a story tells what it measured")]
 
 use std::{
     env,

@@ -26,25 +26,25 @@ fn a_tree_is_offered_once_it_was_hashed() {
     let place = Place::new();
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.shelf();
-    let found = shelf.holding(&id, Audience::Local).unwrap();
+    let found = shelf.holding(id, Audience::Local).unwrap();
     assert_eq!(
         (found.state, found.offered),
         (HoldingState::Unverified, false)
     );
     assert!(matches!(
-        shelf.open(&id, Audience::Local),
+        shelf.open(id, Audience::Local),
         Err(OpenError::NotHeld { .. })
     ));
 
     assert_eq!(shelf.unverified(), [ContentId::Tree(id)]);
     shelf.verify_all();
     assert_eq!(shelf.unverified(), []);
-    let found = shelf.holding(&id, Audience::Local).unwrap();
+    let found = shelf.holding(id, Audience::Local).unwrap();
     assert!(found.offered);
     assert_eq!(found.total_bytes, 2 * LARGE as u64 + 8);
     assert_eq!(found.content_bytes, LARGE as u64 + 8 + 4);
     assert_eq!(
-        read_all(&shelf.open(&id, Audience::Peers).unwrap(), Recheck::No),
+        read_all(&shelf.open(id, Audience::Peers).unwrap(), Recheck::No),
         slow_pieces(&found.path, &id)
     );
 }
@@ -55,7 +55,7 @@ fn what_was_found_out_outlives_the_process() {
     let id = place.put_tree("shared", Algorithm::Sha1New);
     place.shelf().verify_all();
     let shelf = place.shelf();
-    assert!(shelf.holding(&id, Audience::Local).unwrap().offered);
+    assert!(shelf.holding(id, Audience::Local).unwrap().offered);
     assert_eq!(shelf.unverified(), []);
 }
 
@@ -64,12 +64,12 @@ fn a_store_that_is_not_shared_is_read_by_this_machine_only() {
     let place = Place::new();
     let id = place.put_tree("own", Algorithm::Sha256New);
     let shelf = place.verified_shelf();
-    assert!(!shelf.holding(&id, Audience::Local).unwrap().offered);
+    assert!(!shelf.holding(id, Audience::Local).unwrap().offered);
     assert!(matches!(
-        shelf.open(&id, Audience::Peers),
+        shelf.open(id, Audience::Peers),
         Err(OpenError::NotHeld { .. })
     ));
-    assert!(shelf.open(&id, Audience::Local).is_ok());
+    assert!(shelf.open(id, Audience::Local).is_ok());
 }
 
 #[test]
@@ -78,14 +78,14 @@ fn every_format_is_verified_and_the_oldest_never_travels() {
     for algorithm in Algorithm::ALL {
         let id = place.put_tree("shared", algorithm);
         let shelf = place.verified_shelf();
-        let found = shelf.holding(&id, Audience::Local).unwrap();
+        let found = shelf.holding(id, Audience::Local).unwrap();
         assert!(
             matches!(found.state, HoldingState::Verified { .. }),
             "{algorithm}"
         );
         assert_eq!(found.offered, algorithm != Algorithm::Sha1);
         assert_eq!(
-            shelf.open(&id, Audience::Local).is_ok(),
+            shelf.open(id, Audience::Local).is_ok(),
             algorithm != Algorithm::Sha1
         );
     }
@@ -96,17 +96,17 @@ fn a_changed_file_is_not_served_until_the_tree_was_hashed_again() {
     let place = Place::new();
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.verified_shelf();
-    let source = shelf.open(&id, Audience::Peers).unwrap();
-    let path = shelf.holding(&id, Audience::Local).unwrap().path;
+    let source = shelf.open(id, Audience::Peers).unwrap();
+    let path = shelf.holding(id, Audience::Local).unwrap().path;
     let before = slow_pieces(&path, &id);
     fs::write(path.join("small"), "EIGHT by").unwrap();
 
     let error = try_read_all(&source, Recheck::No).unwrap_err();
     assert!(matches!(error, ReadError::Changed { .. }), "{error}");
     shelf.distrust(&source).unwrap();
-    assert!(!shelf.holding(&id, Audience::Local).unwrap().offered);
+    assert!(!shelf.holding(id, Audience::Local).unwrap().offered);
     shelf.verify_all();
-    let state = shelf.holding(&id, Audience::Local).unwrap().state;
+    let state = shelf.holding(id, Audience::Local).unwrap().state;
     assert_eq!(
         state,
         HoldingState::Quarantined {
@@ -117,11 +117,11 @@ fn a_changed_file_is_not_served_until_the_tree_was_hashed_again() {
     fs::write(path.join("small"), "8 bytes!").unwrap();
     restore_time(&path.join("small"));
     assert_eq!(
-        shelf.verify(&id, Copies::All, &mut go_on).unwrap(),
+        shelf.verify(id, Copies::All, &mut go_on).unwrap(),
         VerifyOutcome::default()
     );
     assert_eq!(
-        read_all(&shelf.open(&id, Audience::Peers).unwrap(), Recheck::No),
+        read_all(&shelf.open(id, Audience::Peers).unwrap(), Recheck::No),
         before
     );
 }
@@ -132,13 +132,13 @@ fn a_replaced_symlink_is_not_served() {
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.verified_shelf();
     let link = shelf
-        .holding(&id, Audience::Local)
+        .holding(id, Audience::Local)
         .unwrap()
         .path
         .join("dir/link");
     fs::remove_file(&link).unwrap();
     symlink("evil", link).unwrap();
-    let error = try_read_all(&shelf.open(&id, Audience::Peers).unwrap(), Recheck::No).unwrap_err();
+    let error = try_read_all(&shelf.open(id, Audience::Peers).unwrap(), Recheck::No).unwrap_err();
     assert!(matches!(error, ReadError::Changed { .. }), "{error}");
 }
 
@@ -154,15 +154,15 @@ fn recheck_finds_decay_that_no_stamp_shows_in_runs_and_slices() {
         let place = Place::new();
         let id = place.put_tree("shared", algorithm);
         let shelf = place.verified_shelf();
-        let good = read_all(&shelf.open(&id, Audience::Peers).unwrap(), Recheck::Yes);
-        let path = shelf.holding(&id, Audience::Local).unwrap().path;
+        let good = read_all(&shelf.open(id, Audience::Peers).unwrap(), Recheck::Yes);
+        let path = shelf.holding(id, Audience::Local).unwrap().path;
         assert_eq!(good, slow_pieces(&path, &id));
 
         let mut bytes = fs::read(path.join(file)).unwrap();
         bytes[at] ^= 1;
         fs::write(path.join(file), bytes).unwrap();
         shelf.believe_stamps(&id);
-        let source = shelf.open(&id, Audience::Peers).unwrap();
+        let source = shelf.open(id, Audience::Peers).unwrap();
         assert!(
             try_read_all(&source, Recheck::No).is_ok(),
             "{algorithm} {file}"
@@ -175,10 +175,10 @@ fn recheck_finds_decay_that_no_stamp_shows_in_runs_and_slices() {
             other => panic!("{algorithm} {file}: {:?}", other.map(|_| "served")),
         }
         assert!(matches!(
-            shelf.holding(&id, Audience::Local).unwrap().state,
+            shelf.holding(id, Audience::Local).unwrap().state,
             HoldingState::Quarantined { .. }
         ));
-        assert!(shelf.open(&id, Audience::Local).is_err());
+        assert!(shelf.open(id, Audience::Local).is_err());
     }
 }
 
@@ -187,7 +187,7 @@ fn trees_come_and_go_and_are_replaced() {
     let place = Place::new();
     let (shelf, events) = place.shelf_with_events();
     let id = place.put_tree("shared", Algorithm::Sha256New);
-    assert_eq!(shelf.holding(&id, Audience::Local), None);
+    assert_eq!(shelf.holding(id, Audience::Local), None);
     shelf.rescan(SystemTime::now()).unwrap();
     assert_eq!(
         drained(&events),
@@ -198,12 +198,12 @@ fn trees_come_and_go_and_are_replaced() {
     shelf.rescan(SystemTime::now()).unwrap();
     assert_eq!(drained(&events), []);
 
-    let path = shelf.holding(&id, Audience::Local).unwrap().path;
+    let path = shelf.holding(id, Audience::Local).unwrap().path;
     fs::rename(&path, place.path("shared/tmp-away")).unwrap();
     place.put_tree("shared", Algorithm::Sha256New);
     shelf.rescan(SystemTime::now()).unwrap();
     assert_eq!(
-        shelf.holding(&id, Audience::Local).unwrap().state,
+        shelf.holding(id, Audience::Local).unwrap().state,
         HoldingState::Unverified
     );
 
@@ -211,7 +211,7 @@ fn trees_come_and_go_and_are_replaced() {
     drained(&events);
     shelf.rescan(SystemTime::now()).unwrap();
     assert_eq!(drained(&events), [ShelfEvent::Changed(id.into())]);
-    assert_eq!(shelf.holding(&id, Audience::Local), None);
+    assert_eq!(shelf.holding(id, Audience::Local), None);
 }
 
 #[test]
@@ -220,19 +220,19 @@ fn a_tree_that_cannot_be_read_is_not_quarantined_but_tried_again_later() {
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.shelf();
     fs::rename(place.path("shared"), place.path("away")).unwrap();
-    let outcome = shelf.verify(&id, Copies::Unverified, &mut go_on).unwrap();
+    let outcome = shelf.verify(id, Copies::Unverified, &mut go_on).unwrap();
     assert_eq!(outcome.faults.len(), 1);
     assert_eq!(
-        shelf.holding(&id, Audience::Local).unwrap().state,
+        shelf.holding(id, Audience::Local).unwrap().state,
         HoldingState::Unverified
     );
     assert_eq!(shelf.unverified(), [], "it is left alone for a while");
-    assert!(shelf.is_unverified(&id));
+    assert!(shelf.is_unverified(id));
 
     fs::rename(place.path("away"), place.path("shared")).unwrap();
-    let outcome = shelf.verify(&id, Copies::All, &mut go_on).unwrap();
+    let outcome = shelf.verify(id, Copies::All, &mut go_on).unwrap();
     assert_eq!(outcome, VerifyOutcome::default());
-    assert!(shelf.holding(&id, Audience::Local).unwrap().offered);
+    assert!(shelf.holding(id, Audience::Local).unwrap().offered);
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn a_store_that_cannot_be_listed_is_not_empty() {
     fs::rename(place.path("shared"), place.path("away")).unwrap();
     fs::write(place.path("shared"), "no directory").unwrap();
     shelf.rescan(SystemTime::now()).unwrap();
-    assert!(shelf.holding(&id, Audience::Local).unwrap().offered);
+    assert!(shelf.holding(id, Audience::Local).unwrap().offered);
 }
 
 #[test]
@@ -251,19 +251,19 @@ fn what_was_gone_for_a_moment_is_believed_again_unless_a_file_was_touched() {
     let place = Place::new();
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.verified_shelf();
-    let path = shelf.holding(&id, Audience::Local).unwrap().path;
+    let path = shelf.holding(id, Audience::Local).unwrap().path;
     let away_and_back = |meanwhile: &dyn Fn(&Path)| {
         let away = place.path("away");
         fs::rename(&path, &away).unwrap();
         shelf.rescan(SystemTime::now()).unwrap();
-        assert_eq!(shelf.holding(&id, Audience::Local), None);
+        assert_eq!(shelf.holding(id, Audience::Local), None);
         meanwhile(&away);
         fs::rename(&away, &path).unwrap();
         shelf.rescan(SystemTime::now()).unwrap();
     };
     away_and_back(&|_| ());
-    assert!(shelf.holding(&id, Audience::Local).unwrap().offered);
-    assert!(shelf.open(&id, Audience::Peers).is_ok());
+    assert!(shelf.holding(id, Audience::Local).unwrap().offered);
+    assert!(shelf.open(id, Audience::Peers).is_ok());
     assert_eq!(shelf.unverified(), []);
     away_and_back(&|away| fs::write(away.join("small"), "EIGHT by").unwrap());
     assert_eq!(shelf.unverified(), [ContentId::Tree(id)]);
@@ -332,10 +332,7 @@ fn a_tree_without_a_manifest_file_is_served_with_the_one_it_must_have() {
     )
     .unwrap();
     let shelf = place.verified_shelf();
-    assert_eq!(
-        shelf.open(&id, Audience::Peers).unwrap().manifest().id(),
-        id
-    );
+    assert_eq!(shelf.open(id, Audience::Peers).unwrap().manifest().id(), id);
 }
 
 #[test]
@@ -346,13 +343,13 @@ fn what_was_not_synced_under_another_boot_is_hashed_first() {
         let mut committed = place.describe("shared", &id);
         committed.undurable_boot = boot.map(str::to_owned);
         place.shelf().commit(committed).unwrap();
-        place.shelf().holding(&id, Audience::Local).unwrap().offered
+        place.shelf().holding(id, Audience::Local).unwrap().offered
     };
     assert!(committed(None));
     assert!(committed(Some(BOOT)));
     assert!(!committed(Some("another boot")));
     place.shelf().verify_all();
-    assert!(place.shelf().holding(&id, Audience::Local).unwrap().offered);
+    assert!(place.shelf().holding(id, Audience::Local).unwrap().offered);
 }
 
 #[test]
@@ -361,18 +358,15 @@ fn a_committed_tree_is_served_without_being_hashed_and_its_midstates_are_given()
     let shelf = place.shelf();
     let id = place.put_tree("shared", Algorithm::Sha256New);
     shelf.commit(place.describe("shared", &id)).unwrap();
-    assert!(shelf.holding(&id, Audience::Local).unwrap().offered);
-    let source = shelf.open(&id, Audience::Peers).unwrap();
+    assert!(shelf.holding(id, Audience::Local).unwrap().offered);
+    let source = shelf.open(id, Audience::Peers).unwrap();
     assert_eq!(
         read_all(&source, Recheck::Yes),
-        slow_pieces(&shelf.holding(&id, Audience::Local).unwrap().path, &id)
+        slow_pieces(&shelf.holding(id, Audience::Local).unwrap().path, &id)
     );
 
     let line = line_of(source.manifest(), "large");
-    let list = shelf
-        .midstates(&id, line, Audience::Peers)
-        .unwrap()
-        .unwrap();
+    let list = shelf.midstates(id, line, Audience::Peers).unwrap().unwrap();
     assert_eq!(list.grains, 6);
     assert_eq!(list.midstates.grains(), 6);
     let slice = (0..source.layout().piece_count()).find_map(|piece| source.slice_line(piece));
@@ -380,7 +374,7 @@ fn a_committed_tree_is_served_without_being_hashed_and_its_midstates_are_given()
         source.list_digest(slice.unwrap()).unwrap(),
         Some(list.list_digest)
     );
-    assert_eq!(shelf.midstates(&id, 999, Audience::Peers).unwrap(), None);
+    assert_eq!(shelf.midstates(id, 999, Audience::Peers).unwrap(), None);
 }
 
 #[test]
@@ -392,7 +386,7 @@ fn a_tree_that_is_not_as_described_is_not_taken_over() {
         change(&mut committed);
         let result = place.shelf().commit(committed);
         assert_eq!(
-            place.shelf().holding(&id, Audience::Local).unwrap().state,
+            place.shelf().holding(id, Audience::Local).unwrap().state,
             HoldingState::Unverified
         );
         result.unwrap_err()
@@ -417,31 +411,28 @@ fn midstates_are_kept_for_a_while_after_a_tree_is_gone() {
     let place = Place::new();
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.verified_shelf();
-    let path = shelf.holding(&id, Audience::Local).unwrap().path;
-    let line = line_of(
-        shelf.open(&id, Audience::Peers).unwrap().manifest(),
-        "large",
-    );
+    let path = shelf.holding(id, Audience::Local).unwrap().path;
+    let line = line_of(shelf.open(id, Audience::Peers).unwrap().manifest(), "large");
     fs::remove_dir_all(path).unwrap();
     let now = SystemTime::now();
     shelf.rescan(now).unwrap();
     assert!(
         shelf
-            .midstates(&id, line, Audience::Peers)
+            .midstates(id, line, Audience::Peers)
             .unwrap()
             .is_some()
     );
     shelf.rescan(now + Duration::from_mins(1)).unwrap();
     assert!(
         shelf
-            .midstates(&id, line, Audience::Peers)
+            .midstates(id, line, Audience::Peers)
             .unwrap()
             .is_some()
     );
     shelf.rescan(now + Duration::from_mins(10)).unwrap();
     assert!(
         shelf
-            .midstates(&id, line, Audience::Peers)
+            .midstates(id, line, Audience::Peers)
             .unwrap()
             .is_none()
     );
@@ -559,7 +550,7 @@ fn the_tree_verified_longest_ago_is_due_first() {
     assert_eq!(shelf.due(SystemTime::now(), age), Due::Never);
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.verified_shelf();
-    let HoldingState::Verified { at } = shelf.holding(&id, Audience::Local).unwrap().state else {
+    let HoldingState::Verified { at } = shelf.holding(id, Audience::Local).unwrap().state else {
         panic!()
     };
     assert_eq!(shelf.due(at, age), Due::At(at + age));
@@ -571,10 +562,10 @@ fn hashing_stops_when_it_is_not_wanted_any_more() {
     let place = Place::new();
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.shelf();
-    let stopped = shelf.verify(&id, Copies::All, &mut |_| ControlFlow::Break(()));
+    let stopped = shelf.verify(id, Copies::All, &mut |_| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(ShelfError::Stopped)));
     assert_eq!(
-        shelf.holding(&id, Audience::Local).unwrap().state,
+        shelf.holding(id, Audience::Local).unwrap().state,
         HoldingState::Unverified
     );
 }
@@ -585,7 +576,7 @@ fn a_tree_that_changes_while_it_is_hashed_is_hashed_anew_a_few_times() {
     let id = place.put_tree("shared", Algorithm::Sha256New);
     let shelf = place.shelf();
     let file = shelf
-        .holding(&id, Audience::Local)
+        .holding(id, Audience::Local)
         .unwrap()
         .path
         .join("copy");
@@ -597,24 +588,24 @@ fn a_tree_that_changes_while_it_is_hashed_is_hashed_anew_a_few_times() {
         ControlFlow::Continue(())
     };
     for _ in 0..3 {
-        shelf.verify(&id, Copies::All, &mut touch).unwrap();
+        shelf.verify(id, Copies::All, &mut touch).unwrap();
         assert_eq!(shelf.unverified(), [ContentId::Tree(id)]);
     }
     restore_time(
         &shelf
-            .holding(&id, Audience::Local)
+            .holding(id, Audience::Local)
             .unwrap()
             .path
             .join("copy"),
     );
     assert_eq!(
-        shelf.verify(&id, Copies::All, &mut go_on).unwrap(),
+        shelf.verify(id, Copies::All, &mut go_on).unwrap(),
         VerifyOutcome::default()
     );
     for _ in 0..4 {
-        shelf.verify(&id, Copies::All, &mut touch).unwrap();
+        shelf.verify(id, Copies::All, &mut touch).unwrap();
     }
-    let state = shelf.holding(&id, Audience::Local).unwrap().state;
+    let state = shelf.holding(id, Audience::Local).unwrap().state;
     assert_eq!(state, HoldingState::Unverified);
     assert_eq!(shelf.unverified(), [], "it is left alone for a while");
 }
@@ -626,10 +617,10 @@ proptest! {
         let place = Place::new();
         let id = place.put_tree("shared", Algorithm::Sha256New);
         let shelf = place.verified_shelf();
-        let source = shelf.open(&id, Audience::Peers).unwrap();
+        let source = shelf.open(id, Audience::Peers).unwrap();
         let Some(size) = source.layout().piece_len(piece) else { return Ok(()) };
         let range = start.min(size)..(start + length).min(size);
-        let expected = slow_pieces(&shelf.holding(&id, Audience::Local).unwrap().path, &id)[piece as usize]
+        let expected = slow_pieces(&shelf.holding(id, Audience::Local).unwrap().path, &id)[piece as usize]
             [at(range.start)..at(range.end)]
             .to_vec();
         let recheck = if recheck { Recheck::Yes } else { Recheck::No };
@@ -749,7 +740,7 @@ impl Place {
 impl Shelf {
     fn verify_all(&self) {
         for id in self.unverified() {
-            self.verify(&id, Copies::Unverified, &mut go_on).unwrap();
+            self.verify(id, Copies::Unverified, &mut go_on).unwrap();
         }
         assert_eq!(self.unverified(), []);
     }

@@ -138,10 +138,10 @@ impl Driver {
             lists: Arc::default(),
             reports: reports_in,
         };
-        let starving = Starving::new(shared.config.patience.starved);
         let chance = RandomState::new().build_hasher().finish();
         let machine = Transfer::new(missing(&staged), shared.config.transfer.clone(), chance);
         let mut driver = Self {
+            starving: Starving::new(shared.config.patience.starved),
             shared,
             entry,
             content,
@@ -158,7 +158,6 @@ impl Driver {
             second_chance: BTreeSet::new(),
             connecting: 0,
             rounds: 0,
-            starving,
             tally,
             offer,
             passing: BTreeSet::new(),

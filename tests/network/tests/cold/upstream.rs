@@ -73,7 +73,7 @@ impl Upstream {
                         thread::spawn(move || serving.serve(&stream));
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                        thread::sleep(Duration::from_millis(2))
+                        thread::sleep(Duration::from_millis(2));
                     }
                     Err(error) => return Err(error.into()),
                 }

@@ -123,7 +123,7 @@ fn a_path_is_shared_as_what_lies_there_now_and_taken_back_by_it() {
     let new = shelf.share(&path, &mut go_on).unwrap();
     assert_eq!(new, BlobId::of(HashKind::Sha256, b"new"));
     assert_eq!(shelf.holding(old, Audience::Local), None);
-    assert_eq!(shelf.shared_paths(&new), [path.clone()]);
+    assert_eq!(shelf.shared_paths(&new), std::slice::from_ref(&path));
     assert_eq!(shelf.unshare(&path).unwrap(), Some(new));
     assert_eq!(shelf.unshare(&path).unwrap(), None);
     assert_eq!(shelf.holding(new, Audience::Local), None);
@@ -151,7 +151,7 @@ fn what_is_no_regular_file_of_a_plain_path_is_refused_and_nobody_waits() {
     let shelf = place.shelf();
     let dir = place.dir.path();
     symlink(&path, dir.join("link")).unwrap();
-    rustix::fs::mkfifoat(rustix::fs::CWD, &dir.join("pipe"), rustix::fs::Mode::RUSR).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, dir.join("pipe"), rustix::fs::Mode::RUSR).unwrap();
     let refused = |path: &Path| shelf.share(path, &mut go_on).unwrap_err().to_string();
     for (name, word) in [
         ("link", "symbolic link"),
