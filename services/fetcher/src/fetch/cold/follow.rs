@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::debug;
+use zeroshare_api::errors::{ErrorReason, reason};
 use zeroshare_transfer::cold::{ColdStart, MemberId, PieceDigest};
 use zeroshare_wire::convert::piece_ranges_within;
 use zeroshare_wire::pb::content::v1::PieceState;
@@ -17,6 +18,9 @@ use crate::peers::Peer;
 
 /// Times that a peer is followed anew, having been lost: each time it says everything again.
 const MAX_TRIES: u32 = 5;
+
+/// Until a peer is asked again that holds nothing any more: it may just have committed, and its store be told of it now.
+const COMMITS: Duration = Duration::from_millis(300);
 
 /// What a peer says of pieces.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,6 +58,7 @@ pub(super) async fn follow(
             match follow_once(&peer, member, &around, &reports).await {
                 End::Complete => return,
                 End::Behind => {}
+                End::NotHeld => tokio::time::sleep(COMMITS).await,
                 End::Lost => break,
             }
         }
@@ -70,7 +75,19 @@ enum End {
     Complete,
     /// It said more than was listened to.
     Behind,
+    /// It holds nothing of it now.
+    NotHeld,
     Lost,
+}
+
+impl End {
+    fn of_error(error: &tonic::Status) -> Self {
+        match reason(error) {
+            Some(ErrorReason::WatcherLagged) => Self::Behind,
+            Some(ErrorReason::ContentNotFound) => Self::NotHeld,
+            Some(_) | None => Self::Lost,
+        }
+    }
 }
 
 async fn follow_once(
@@ -88,7 +105,7 @@ async fn follow_once(
         Ok(Ok(response)) => response.into_inner(),
         Ok(Err(error)) => {
             debug!(peer = %peer.address, %error, "a peer does not say what it has");
-            return End::Lost;
+            return End::of_error(&error);
         }
         Err(_) => return End::Lost,
     };
@@ -100,10 +117,8 @@ async fn follow_once(
             Ok(None) if is_complete => return End::Complete,
             Ok(None) => return End::Lost,
             Err(error) => {
-                use zeroshare_api::errors::{ErrorReason, reason};
-                let is_behind = reason(&error) == Some(ErrorReason::WatcherLagged);
                 debug!(peer = %peer.address, %error, "a peer is not followed any more");
-                return if is_behind { End::Behind } else { End::Lost };
+                return End::of_error(&error);
             }
         };
         let Some(words) = words_of(&event, &peer.candidate.peer_id, pieces) else {
