@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use zeroshare_content::{BlobId, ContentId, HashKind, Layout, MAX_CONTENT_BYTES, Name, NameError};
+use zeroshare_content::{
+    BlobId, ContentId, GRAIN, HashKind, Layout, MAX_CONTENT_BYTES, Name, NameError,
+};
 use zeroshare_proof::Midstates;
 
 use super::catalogue::{CopyPlace, HeldCopy};
@@ -174,8 +176,15 @@ impl Shelf {
         if is_new && self.shared_files() >= MAX_FILES {
             return Err(CommitError::NotThere { id, path });
         }
+        let proves_its_size = midstates.is_some() || described.stamp.size <= GRAIN;
         let known = (described.stamp, midstates);
-        Ok(self.offer_file(blob, &path, known, undurable_boot)?)
+        self.offer_file(blob, &path, known, undurable_boot)?;
+        // Nobody takes a large blob from who cannot prove its size: hashing it here gives the midstates.
+        let taken = self.catalogue().file(&path);
+        if let Some((id, copy)) = taken.filter(|_| !proves_its_size) {
+            self.set_unverified(&id, &copy)?;
+        }
+        Ok(())
     }
 
     /// Takes in the shared files that an earlier run knew, at first, and looks whether all of them are what they were.

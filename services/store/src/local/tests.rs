@@ -70,6 +70,50 @@ async fn files_of_stores_that_are_not_shared_are_found_by_their_owner_only() {
 }
 
 #[tokio::test]
+async fn only_our_own_user_and_root_share_files_and_others_do_not_learn_where_they_lie() {
+    let fixture = Fixture::new();
+    let local = Local::new(Arc::clone(&fixture.store));
+    let path = fixture.scratch.join("file");
+    std::fs::write(&path, "shared").unwrap();
+    let paths = vec![path.display().to_string()];
+    let request = |user| {
+        from_user(
+            user,
+            ShareFilesRequest {
+                paths: paths.clone(),
+            },
+        )
+    };
+    let refused = local.share_files(request(stranger())).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    let answers = local.share_files(request(0)).await.unwrap().into_inner();
+    let answers: Vec<_> = answers.map(Result::unwrap).collect().await;
+    let blob_id = &answers.last().unwrap().blob_id;
+    assert!(blob_id.starts_with("blob:sha256:"), "{answers:?}");
+    for (user, shown) in [(0, paths[0].as_str()), (stranger(), "")] {
+        let request = from_user(user, ListContentRequest::default());
+        let listed = local.list_content(request).await.unwrap().into_inner();
+        assert_eq!(listed.contents[0].content_id, *blob_id);
+        assert_eq!(listed.contents[0].path, shown);
+    }
+    let unshare = |user| {
+        let blob_ids = vec![blob_id.clone()];
+        from_user(
+            user,
+            UnshareFilesRequest {
+                blob_ids,
+                ..UnshareFilesRequest::default()
+            },
+        )
+    };
+    let refused = local.unshare_files(unshare(stranger())).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    let removed = local.unshare_files(unshare(0)).await.unwrap().into_inner();
+    assert_eq!(removed.files[0].path, paths[0]);
+    assert_eq!(fixture.store.shelf.shared_files(), 0);
+}
+
+#[tokio::test]
 async fn one_user_hashes_once_at_a_time_and_does_not_keep_others_from_it() {
     let fixture = Fixture::new();
     let local = Local::new(Arc::clone(&fixture.store));

@@ -131,6 +131,39 @@ fn a_path_is_shared_as_what_lies_there_now_and_taken_back_by_it() {
 }
 
 #[test]
+fn a_committed_file_is_taken_over_unread_and_hashed_where_its_midstates_are_missing() {
+    let place = Place::new();
+    let (path, blob) = place.file("file");
+    let shelf = place.shelf();
+    shelf.share(&path, &mut go_on).unwrap();
+    let list = shelf.midstates(blob, 0, Audience::Local).unwrap().unwrap();
+    shelf.unshare(&path).unwrap();
+    let stamp = Stamp::of(&path.metadata().unwrap());
+    let commit = |stamp, midstates| {
+        shelf.commit(Committed {
+            id: blob.into(),
+            path: path.clone(),
+            undurable_boot: None,
+            files: vec![crate::shelf::CommittedFile {
+                line: 0,
+                stamp,
+                midstates,
+            }],
+        })
+    };
+    let other = Stamp { inode: 1, ..stamp };
+    assert!(commit(other, Vec::new()).is_err());
+    assert_eq!(shelf.holding(blob, Audience::Local), None);
+    commit(stamp, list.midstates.as_bytes().to_vec()).unwrap();
+    assert!(shelf.holding(blob, Audience::Peers).unwrap().offered);
+    commit(stamp, Vec::new()).unwrap();
+    assert_eq!(shelf.unverified(), [ContentId::Blob(blob)]);
+    shelf.verify(blob, Copies::Unverified, &mut go_on).unwrap();
+    assert!(shelf.holding(blob, Audience::Peers).unwrap().offered);
+    assert!(shelf.midstates(blob, 0, Audience::Peers).unwrap().is_some());
+}
+
+#[test]
 fn two_equal_files_are_one_blob_until_both_are_gone() {
     let place = Place::new();
     let (first, blob) = place.file("first");
