@@ -60,6 +60,16 @@ impl Blame {
 }
 
 impl Transfer {
+    /// Whether somebody sent a wrong slice and was not heard yet: what came is proven without it, but not who lied.
+    pub fn is_hearing(&self) -> bool {
+        self.blame.is_probing()
+            || self
+                .blame
+                .suspects
+                .keys()
+                .any(|provider| !self.providers[provider.index()].is_dropped())
+    }
+
     /// Gives a grain to be read now.
     pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         let probe = self
@@ -313,7 +323,8 @@ impl Transfer {
     }
 
     fn suspect_slice(&mut self, provider: ProviderId, place: (u32, u32)) {
-        if !self.count_wrong(provider) {
+        // What else of it was under way when it came under suspicion is one matter: it is heard first.
+        if !self.blame.is_suspect(provider) && !self.count_wrong(provider) {
             self.blame.suspects.insert(provider, place);
             self.cancel_calls_of(provider);
         }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,10 @@ const MAX_QUEUE: usize = 64;
 
 /// Rounds of looking for providers after all were given up, without anything new between them.
 const MAX_ROUNDS: u32 = 2;
+
+/// How long a fetch that has everything waits for what a provider of a wrong slice says when asked again: whoever lies
+/// is named, and no fetch without liars is slower.
+const HEARING: Duration = Duration::from_millis(250);
 
 /// What a driver begins with.
 pub(crate) struct Beginning {
@@ -189,9 +193,17 @@ impl Driver {
     pub(crate) async fn run(mut self) -> Result<(Tally, Option<Offer>), FetchFailure> {
         let mut tick = tokio::time::interval(self.shared.config.patience.tick);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut hearing_ends = None;
         loop {
             self.carry_out()?;
             let wake = match self.machine.standing(Instant::now()) {
+                Standing::Done if self.machine.is_hearing() => {
+                    let end = *hearing_ends.get_or_insert_with(|| Instant::now() + HEARING);
+                    if end <= Instant::now() {
+                        break;
+                    }
+                    Some(end)
+                }
                 Standing::Done => break,
                 Standing::Working => self.machine.poll_timeout(Instant::now()),
                 Standing::Waiting { until } => Some(until),

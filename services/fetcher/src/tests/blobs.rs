@@ -28,7 +28,10 @@ async fn a_file_comes_to_where_it_is_wanted_and_is_offered_from_there() {
         let fetch = machine.fetch(wish(blob, &target, &source)).await;
         assert_succeeded(&fetch, &target);
         assert_eq!(fs::read(&target).unwrap(), bytes(size));
-        assert_eq!(held(&own).await, [blob.to_string()], "{size} bytes");
+        eventually("it is offered", LIMIT, async || {
+            held(&own).await == [blob.to_string()]
+        })
+        .await;
         // A third machine reads it from the second.
         drop(source);
         let third = Machine::new();

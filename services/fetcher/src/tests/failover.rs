@@ -7,7 +7,9 @@ use zeroshare_api::errors::ErrorReason;
 use zeroshare_content::{Algorithm, ContentId, TreeId};
 use zeroshare_staging::{StageOptions, Staged};
 use zeroshare_testkit::{Fault, Method, Offered, Peer, TestTree, Which, announced, eventually};
-use zeroshare_wire::pb::discovery::v1::{FindProvidersResponse, ProviderFault};
+use zeroshare_wire::pb::discovery::v1::{
+    FindProvidersResponse, ProviderFault, ReportProviderRequest,
+};
 use zeroshare_wire::pb::fetcher::v1::{CancelFetchRequest, FetchState};
 
 use super::machine::{LIMIT, Machine, assert_failed, assert_succeeded, wish};
@@ -61,7 +63,7 @@ async fn a_fetch_that_failed_goes_on_with_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_sent_a_wrong_slice_is_named_and_who_sent_the_right_ones_is_not() {
+async fn a_wrong_slice_that_is_right_when_read_again_convicts_nobody() {
     let tree = TestTree::one_file(23, 12 * 1024 * 1024);
     let id = tree.tree_id(ALGORITHM);
     let machine = Machine::new();
@@ -74,15 +76,15 @@ async fn who_sent_a_wrong_slice_is_named_and_who_sent_the_right_ones_is_not() {
     assert_succeeded(&machine, &id, &fetch);
     assert!(liar.record().piece_bytes() > 0, "the liar was read too");
     let reports = machine.discovery.reports();
-    let named: Vec<u32> = reports
-        .iter()
-        .filter(|report| {
-            let fault = report.fault();
-            matches!(fault, ProviderFault::Corrupt | ProviderFault::Convicted)
-        })
-        .filter_map(|report| Some(report.address.as_ref()?.port))
-        .collect();
-    assert_eq!(named, [u32::from(liar.address().port())]);
+    let convicted = |fault| matches!(fault, ProviderFault::Convicted);
+    assert!(!reports.iter().any(|report| convicted(report.fault())));
+    let honest = [&honest, &other].map(|peer| u32::from(peer.address().port()));
+    let is_of_honest = |report: &&ReportProviderRequest| {
+        let port = report.address.as_ref().map(|address| address.port);
+        port.is_some_and(|port| honest.contains(&port))
+    };
+    let corrupt = |report: &ReportProviderRequest| report.fault() == ProviderFault::Corrupt;
+    assert!(!reports.iter().filter(is_of_honest).any(corrupt));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +177,10 @@ async fn eight_providers_share_the_work() {
         .count();
     assert!(busy >= 6, "only {busy} were read");
     let times = all_times(&id, &peers.iter().collect::<Vec<_>>());
-    assert!(times.values().all(|times| *times == 1), "{times:?}");
+    // At the tail a few are asked of a second provider: a 64th of them, and four.
+    let twice = times.values().filter(|times| **times > 1).count();
+    assert!(twice <= times.len() / 64 + 4, "{times:?}");
+    assert!(times.values().all(|times| *times <= 2), "{times:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

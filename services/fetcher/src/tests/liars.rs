@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use zeroshare_api::errors::ErrorReason;
 use zeroshare_content::Algorithm;
-use zeroshare_testkit::{Fault, Method, Offered, Peer, TestTree, Which};
+use zeroshare_testkit::{Fault, Method, Offered, Peer, TestTree, Which, eventually};
 use zeroshare_wire::pb::discovery::v1::ProviderFault;
 use zeroshare_wire::pb::fetcher::v1::Fetch;
 
-use super::machine::{Machine, assert_failed, assert_succeeded};
+use super::machine::{LIMIT, Machine, assert_failed, assert_succeeded};
 
 const ALGORITHM: Algorithm = Algorithm::Sha256New;
 const LARGE: usize = 24 * 1024 * 1024;
@@ -79,7 +79,10 @@ async fn who_insists_on_wrong_slices_is_convicted_and_nobody_else() {
     let story = Story::of(61, &[HONEST, &wrong, HONEST, HONEST]).await;
     let liar = &story.peers[1];
     assert!(liar.record().piece_bytes() > 0, "it was read");
-    assert_eq!(story.convicted(), BTreeSet::from([1]));
+    eventually("the liar is reported", LIMIT, async || {
+        story.convicted() == BTreeSet::from([1])
+    })
+    .await;
     assert!(story.reported(ProviderFault::Corrupt).is_empty());
 }
 
