@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::Host;
+use crate::{Host, neighbours::LargeNeighbourTable};
+
+/// LANs with more hosts need a larger neighbour table.
+const MANY_HOSTS: u8 = 20;
 
 static LANS: AtomicU32 = AtomicU32::new(0);
 
@@ -18,6 +21,7 @@ static LANS: AtomicU32 = AtomicU32::new(0);
 pub struct Lan {
     prefix: String,
     hosts: Vec<Host>,
+    _table: Option<LargeNeighbourTable>,
 }
 
 impl Lan {
@@ -26,11 +30,15 @@ impl Lan {
         if !rustix::process::geteuid().is_root() {
             bail!("network namespaces need root: run these tests as root (see README, Tests)");
         }
+        let table = (count > MANY_HOSTS)
+            .then(LargeNeighbourTable::new)
+            .transpose()?;
         let number = LANS.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("zs{}-{number}", std::process::id());
         let mut lan = Self {
             prefix,
             hosts: Vec::new(),
+            _table: table,
         };
         let switch = lan.switch();
         ip(&["netns", "add", &switch])?;

@@ -6,6 +6,7 @@
 
 mod host;
 mod lan;
+mod neighbours;
 mod programs;
 mod trees;
 

@@ -310,7 +310,8 @@ fn a_fetch_that_was_interrupted_goes_on_where_it_was() -> Result<()> {
     b.must_zeroshare(&["fetch", &id])?;
     let again = a.sent_bytes()?.saturating_sub(size);
     println!("{again} bytes were sent again");
-    assert!(again < 4 * MIB, "{again} bytes were sent again");
+    // What counts as sent and never left: two calls with a page and a send buffer of 1 MiB each, and the pieces that were not whole.
+    assert!(again < 5 * MIB, "{again} bytes were sent again");
     Ok(())
 }
 

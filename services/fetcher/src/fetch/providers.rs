@@ -246,27 +246,27 @@ impl Hunter {
     }
 
     fn handle_refusal(&mut self, refusal: Refusal) {
-        let (candidate, fault, why) = match refusal {
+        let (candidate, at_fault, fault, why) = match refusal {
             Refusal::Unreachable { candidate, why } => {
                 self.is_unsure = true;
                 self.passing.extend(&candidate.addresses);
-                (candidate, Some(ProviderFault::Unreachable), why)
+                // All of them, else discovery takes it for one that can be reached by another.
+                let all = candidate.addresses.clone();
+                (candidate, all, Some(ProviderFault::Unreachable), why)
             }
             Refusal::Ended { peer, end, why } => {
                 let fault = self.judge(&peer.candidate, end);
-                (peer.candidate, fault, format!("{}: {why}", peer.address))
+                let why = format!("{}: {why}", peer.address);
+                (peer.candidate, vec![peer.address], fault, why)
             }
             Refusal::Fatal(_) => return,
         };
-        if let (Some(fault), Some(address)) = (fault, candidate.addresses.first()) {
-            let id = self.wish.ids[0];
-            report(
-                &self.shared,
-                id,
-                &candidate.peer_id,
-                *address,
-                Deed::Fault(fault),
-            );
+        let id = self.wish.ids[0];
+        if let Some(fault) = fault {
+            for address in at_fault {
+                let deed = Deed::Fault(fault);
+                report(&self.shared, id, &candidate.peer_id, address, deed);
+            }
         }
         self.last = Some(why);
     }
