@@ -54,7 +54,7 @@ pub struct Search<'a> {
     pub wait: Duration,
     /// The trace of the fetch that it is for.
     pub trace: Option<TraceContext>,
-    /// How many providers are wanted: while fewer are known, everybody is asked. `None`: [`ENOUGH`].
+    /// How many providers are wanted: while fewer are known, everybody is asked. `None`: three.
     pub enough: Option<u8>,
 }
 
