@@ -60,7 +60,10 @@ impl Figures {
             kernel: rustix::system::uname()
                 .release()
                 .to_string_lossy()
-                .into_owned(),
+                .split('-')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             processors: std::thread::available_parallelism()?.into(),
             memory_gib: rustix::system::sysinfo().totalram as f64 / f64::from(1 << 30),
             memcpy: memcpy / 1e9,
