@@ -9,8 +9,8 @@
 //! # Format
 //!
 //! One UDP payload is a `zeroshare.beacon.v1.Envelope` of at most [`MAX_DATAGRAM_BYTES`], with
-//! `format` = [`FORMAT`]. A node of a group puts the first 16 bytes of HMAC-SHA-256(group secret,
-//! `datagram`) into `group_mac`; a node without a group leaves it out. Each drops the other's.
+//! `format` = [`FORMAT`]. A node of a group puts the first 16 bytes of HMAC-SHA-256(the group's key for
+//! MACs, `datagram`) into `group_mac`; a node without a group leaves it out. Each drops the other's.
 //! `signature` is Ed25519 by `public_key` over `datagram`; the node id is the first 16 bytes of
 //! SHA-256 over `public_key`. Padding makes a question as long as the longest answer that it may
 //! draw, see [`encode`].

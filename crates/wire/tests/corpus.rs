@@ -16,7 +16,7 @@ fn the_corpus_is_read_or_refused() {
     for found in fs::read_dir(CORPUS).unwrap() {
         let bytes = fs::read(found.unwrap().path()).unwrap();
         let _refused = verify_origin(&bytes, NodeId::from_bytes([0; 16]));
-        let _refused = decode(&bytes, &GroupKey::from_secret([7; 32]));
+        let _refused = decode(&bytes, &GroupKey::from_keys([7; 32], [7; 32]));
         let group = GroupKey::none();
         if let Ok(datagram) = decode(&bytes, &group) {
             let again = encode(&datagram, &group, None);

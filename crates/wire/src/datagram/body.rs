@@ -117,6 +117,8 @@ pub struct Answer {
     pub day: Day,
     /// What is held of it; at least one.
     pub holdings: AtMost<Holding, MAX_ASKED>,
+    /// How long the sender held the answer back; whole microseconds, at most [`MAX_SPREAD`]. `None`: it does not say.
+    pub held_back: Option<Duration>,
 }
 
 /// How much of one thing a node holds.

@@ -236,10 +236,16 @@ fn answer(answer: &pb::Answer) -> Result<Answer, FieldError> {
     if let (Some(first), true) = (sent.first(), known.is_empty()) {
         return Err(FieldError::unknown("state", first.state));
     }
+    let most = MAX_SPREAD.as_secs() * 1_000_000;
+    let held_back: Option<u64> = answer
+        .held_back_microseconds
+        .map(|held| within("held_back_microseconds", held, 0, most))
+        .transpose()?;
     Ok(Answer {
         nonce: answer.nonce,
         day: Day::from_number(answer.key_epoch),
         holdings: some("holdings", known)?,
+        held_back: held_back.map(Duration::from_micros),
     })
 }
 

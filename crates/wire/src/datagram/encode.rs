@@ -19,7 +19,7 @@ pub const MIN_QUERY_BYTES: usize = 448;
 pub const MIN_BEACON_BYTES: usize = 100;
 
 /// The longest `Answer` without its holdings: envelope with MAC, key and signature, sender, trace.
-const ANSWER_BYTES: usize = 220;
+const ANSWER_BYTES: usize = 225;
 
 /// The longest holding in an answer.
 const HOLDING_BYTES: usize = 16;
@@ -112,6 +112,9 @@ fn body(body: &Body) -> pb::datagram::Body {
             nonce: answer.nonce,
             holdings: answer.holdings.iter().map(holding).collect(),
             key_epoch: answer.day.number(),
+            held_back_microseconds: answer
+                .held_back
+                .and_then(|held| u32::try_from(held.min(MAX_SPREAD).as_micros()).ok()),
         }),
         Body::PeersRequest(request) => Sent::PeersRequest(pb::PeersRequest {
             nonce: request.nonce,

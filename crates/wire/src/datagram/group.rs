@@ -13,11 +13,17 @@ pub(super) const MAC_BYTES: usize = 16;
 /// Stands in for a secret where there is none, so that everybody computes the same tags.
 const PUBLIC_SECRET: &[u8; 32] = b"zeroshare public group, format 1";
 
-/// The secret of a group, or that there is none.
+/// What the members of a group speak with, or that there is no group.
 ///
-/// Without a secret, tags hide nothing from somebody who can guess digests.
+/// Without a group, tags hide nothing from somebody who can guess digests.
 #[derive(Clone, Default)]
-pub struct GroupKey(Option<[u8; 32]>);
+pub struct GroupKey(Option<Keys>);
+
+#[derive(Clone)]
+struct Keys {
+    mac: [u8; 32],
+    tags: [u8; 32],
+}
 
 impl GroupKey {
     /// Belongs to no group: datagrams carry no MAC.
@@ -25,28 +31,31 @@ impl GroupKey {
         Self(None)
     }
 
-    /// Belongs to the group of those who know the secret.
-    pub fn from_secret(secret: [u8; 32]) -> Self {
-        Self(Some(secret))
+    /// Belongs to the group of those who have the same keys: for MACs, and for the keys of days.
+    pub fn from_keys(mac: [u8; 32], tags: [u8; 32]) -> Self {
+        Self(Some(Keys { mac, tags }))
+    }
+
+    /// Whether there is a group.
+    pub fn is_secret(&self) -> bool {
+        self.0.is_some()
     }
 
     /// The key from which the keys of days are made.
     pub(super) fn tag_secret(&self) -> &[u8; 32] {
-        self.0.as_ref().unwrap_or(PUBLIC_SECRET)
+        self.0.as_ref().map_or(PUBLIC_SECRET, |keys| &keys.tags)
     }
 
     /// The MAC over a serialised datagram; empty without a group.
-    ///
-    /// The key of a day is made with the same secret from 4 bytes; no datagram is that short.
     pub(super) fn mac(&self, datagram: &[u8]) -> Vec<u8> {
         match &self.0 {
-            Some(secret) => hmac(secret, datagram)[..MAC_BYTES].to_vec(),
+            Some(keys) => hmac(&keys.mac, datagram)[..MAC_BYTES].to_vec(),
             None => Vec::new(),
         }
     }
 
     pub(super) fn check(&self, datagram: &[u8], mac: &[u8]) -> Result<(), DatagramError> {
-        let Some(secret) = &self.0 else {
+        let Some(keys) = &self.0 else {
             return if mac.is_empty() {
                 Ok(())
             } else {
@@ -59,7 +68,7 @@ impl GroupKey {
         if mac.len() != MAC_BYTES {
             return Err(DatagramError::OtherGroup);
         }
-        keyed(secret, datagram)
+        keyed(&keys.mac, datagram)
             .verify_truncated_left(mac)
             .map_err(|_| DatagramError::OtherGroup)
     }

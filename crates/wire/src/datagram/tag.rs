@@ -12,7 +12,7 @@ pub struct Day(u32);
 
 /// What tags of one day are made with.
 ///
-/// HMAC-SHA-256(group secret, or a public constant; the day's number as 4 bytes, big-endian).
+/// HMAC-SHA-256(the group's key for tags, or a public constant; the day's number as 4 bytes, big-endian).
 #[derive(Clone)]
 pub struct DayKey {
     day: Day,

@@ -12,7 +12,7 @@ use super::*;
 proptest! {
     #[test]
     fn what_is_written_is_read_again(sent in sample(), signed: bool, grouped: bool) {
-        let group = if grouped { GroupKey::from_secret([7; 32]) } else { GroupKey::none() };
+        let group = if grouped { GroupKey::from_keys([7; 32], [7; 32]) } else { GroupKey::none() };
         let signer = signed.then(key);
         let bytes = encode(&sent, &group, signer.as_ref());
         prop_assert!(bytes.len() <= MAX_DATAGRAM_BYTES);
@@ -47,7 +47,7 @@ proptest! {
 
 #[test]
 fn the_longest_of_each_kind_fits_and_no_answer_is_longer_than_its_question() {
-    let group = GroupKey::from_secret([7; 32]);
+    let group = GroupKey::from_keys([7; 32], [7; 32]);
     let signer = key();
     let length = |body: &Body| {
         let bytes = encode(&longest(body.clone()), &group, Some(&signer));
@@ -75,7 +75,7 @@ fn an_unsigned_echo_is_not_longer_than_the_shortest_beacon() {
         &GroupKey::none(),
         None,
     );
-    let group = GroupKey::from_secret([7; 32]);
+    let group = GroupKey::from_keys([7; 32], [7; 32]);
     for reply in [false, true] {
         let mut echo = longest(Body::Echo(Echo {
             nonce: u64::MAX,
@@ -133,7 +133,7 @@ fn node_ids_are_read_as_they_are_shown() {
 
 #[test]
 fn secrets_are_not_shown() {
-    let shown = format!("{:?} {:?}", GroupKey::from_secret([7; 32]), key());
+    let shown = format!("{:?} {:?}", GroupKey::from_keys([7; 32], [7; 32]), key());
     assert_eq!(
         shown,
         format!("GroupKey(secret) SigningKey(of {})", key().node_id())

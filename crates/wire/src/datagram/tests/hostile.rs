@@ -40,7 +40,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_are_an_error_at_worst(bytes in vec(any::<u8>(), 0..1400)) {
         let _unused = decode(&bytes, &GroupKey::none());
-        let _unused = decode(&bytes, &GroupKey::from_secret([7; 32]));
+        let _unused = decode(&bytes, &GroupKey::from_keys([7; 32], [7; 32]));
         let _unused = verify_origin(&bytes, key().node_id());
     }
 
@@ -64,7 +64,7 @@ proptest! {
 
     #[test]
     fn a_changed_byte_is_noticed_in_a_group(sent in sample(), at: prop::sample::Index, flip in 1..=255_u8) {
-        let group = GroupKey::from_secret([7; 32]);
+        let group = GroupKey::from_keys([7; 32], [7; 32]);
         let mut envelope = pb::Envelope::decode(&*encode(&sent, &group, None)).unwrap();
         let mut datagram = envelope.datagram.to_vec();
         let at = at.index(datagram.len());
@@ -98,8 +98,8 @@ fn other_formats_are_told_apart_from_garbage() {
 #[test]
 fn groups_do_not_hear_each_other() {
     let (ours, theirs) = (
-        GroupKey::from_secret([1; 32]),
-        GroupKey::from_secret([2; 32]),
+        GroupKey::from_keys([1; 32], [1; 32]),
+        GroupKey::from_keys([2; 32], [2; 32]),
     );
     let sent = from_key(query(1));
     let open = encode(&sent, &GroupKey::none(), None);
@@ -115,7 +115,7 @@ fn groups_do_not_hear_each_other() {
 
 #[test]
 fn a_mac_cut_short_is_no_mac() {
-    let group = GroupKey::from_secret([1; 32]);
+    let group = GroupKey::from_keys([1; 32], [1; 32]);
     let mut envelope = pb::Envelope::decode(&*encode(&from_key(alive()), &group, None)).unwrap();
     envelope.group_mac.truncate(1);
     let result = decode(&envelope.encode_to_vec(), &group);
@@ -258,6 +258,7 @@ fn fields_of_an_answer_are_checked() {
             nonce: 1,
             holdings,
             key_epoch: 20_000,
+            held_back_microseconds: None,
         }))
     };
     assert!(send(vec![held]).is_ok());
@@ -283,6 +284,7 @@ fn a_state_of_a_later_version_costs_only_its_own_holding() {
         nonce: 1,
         holdings: vec![holding(1, 4), holding(2, 1), holding(3, 0), holding(4, -1)],
         key_epoch: 20_000,
+        held_back_microseconds: None,
     };
     let read = send_body(pb::datagram::Body::Answer(answer)).unwrap();
     let Body::Answer(read) = read.body else {

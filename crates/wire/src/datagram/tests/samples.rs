@@ -87,6 +87,7 @@ pub(super) fn answer(holdings: usize) -> Body {
         nonce: u64::MAX,
         day: Day::from_number(u32::MAX),
         holdings: AtMost::first(vec![holding; holdings]),
+        held_back: Some(MAX_SPREAD),
     })
 }
 
@@ -221,12 +222,14 @@ fn any_answer() -> impl Strategy<Value = Body> {
         part,
         state,
     });
-    let numbers = any::<(u64, u32)>();
-    (numbers, vec(holding, 1..=MAX_ASKED)).prop_map(|((nonce, day), holdings)| {
+    let held_back = option::of((0..=10_000_000_u64).prop_map(Duration::from_micros));
+    let numbers = (any::<u64>(), any::<u32>(), held_back);
+    (numbers, vec(holding, 1..=MAX_ASKED)).prop_map(|((nonce, day, held_back), holdings)| {
         Body::Answer(Answer {
             nonce,
             day: Day::from_number(day),
             holdings: AtMost::first(holdings),
+            held_back,
         })
     })
 }

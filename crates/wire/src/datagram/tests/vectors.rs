@@ -15,7 +15,7 @@ use crate::AtMost;
 fn secret() -> GroupKey {
     let mut secret = [0; 32];
     (0..).zip(&mut secret).for_each(|(i, byte)| *byte = i);
-    GroupKey::from_secret(secret)
+    GroupKey::from_keys(secret, secret)
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -179,6 +179,7 @@ fn answers_peers_and_leaving_in_bytes() {
             part: 255,
             state: HoldingState::Held,
         }]),
+        held_back: None,
     });
     let peers = Body::Peers(Peers {
         nonce: 5,
