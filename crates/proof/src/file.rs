@@ -12,7 +12,7 @@ pub const MAX_LISTS: usize = 32;
 /// Lists of one file that are kept however long they are: the lead, the one that contradicts it, and the next one.
 const LEAST_LISTS: usize = 3;
 
-/// The bytes of all lists of one file, beyond the fewest, and of the longest: that of a file of 128 GiB. A longer file is proven as
+/// The bytes of all lists of one fetch, beyond the fewest of each file, and of the longest: that of a file of 128 GiB. A longer file is proven as
 /// a whole only.
 pub const MAX_LIST_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -39,6 +39,8 @@ pub struct FileProof {
     /// Grains on the disk that were not judged by the lead.
     unjudged: Bits,
     pub(crate) dispute: Option<Dispute>,
+    /// Bytes that lists beyond the fewest may come to.
+    room: u64,
     pub(crate) events: VecDeque<ProofEvent>,
 }
 
@@ -74,6 +76,11 @@ pub enum GrainState {
 impl FileProof {
     /// Begins with nothing; `None` for a file whose lists would be too long to be kept.
     pub fn new(size: u64) -> Option<Self> {
+        Self::among(size, 1)
+    }
+
+    /// As [`new`](Self::new), for one of so many files whose lists are kept at the same time: they share the room of one.
+    pub fn among(size: u64, files: usize) -> Option<Self> {
         let grains = grain_count(size);
         if u64::from(grains) * 32 > MAX_LIST_BYTES {
             return None;
@@ -86,6 +93,7 @@ impl FileProof {
             linked: Bits::new(grains),
             unjudged: Bits::new(grains),
             dispute: None,
+            room: MAX_LIST_BYTES / (files as u64).max(1),
             events: VecDeque::new(),
         })
     }
@@ -226,6 +234,18 @@ impl FileProof {
         Bits::first_run(range, |grain| self.state(grain) == state)
     }
 
+    /// The first of the grains that are linked from there to the file's end; as many as there are grains if the last one is not.
+    ///
+    /// These are proven: the end of their chain is the file's hash.
+    pub fn proven_from(&self) -> u32 {
+        if self.lead.is_none() {
+            return self.grains;
+        }
+        let linked = (0..self.grains).rev();
+        let behind = linked.take_while(|grain| self.linked.has(*grain)).last();
+        behind.unwrap_or(self.grains)
+    }
+
     /// Whether every grain is linked, from the start value to the hash.
     pub fn is_proven(&self) -> bool {
         self.lead.is_some() && self.linked.count() == self.grains
@@ -343,7 +363,7 @@ impl FileProof {
     /// Forgets the oldest list that nobody needs now. Those who stand by it can be asked for it again.
     fn make_room(&mut self) {
         let bytes = u64::from(self.grains) * 32 * (self.lists.len() as u64 + 1);
-        let is_much = self.lists.len() >= LEAST_LISTS && bytes > MAX_LIST_BYTES;
+        let is_much = self.lists.len() >= LEAST_LISTS && bytes > self.room;
         if self.lists.len() < MAX_LISTS && !is_much {
             return;
         }

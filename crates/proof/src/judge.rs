@@ -1,6 +1,6 @@
 use zeroshare_content::GRAIN;
 
-use crate::chain::Blocks;
+use crate::chain::{Blocks, State, absorb_in_turn};
 use crate::{GrainVerdict, Midstates, grain_count, grain_len};
 
 /// Judges grains in a row by a list, however their bytes come, up to the first that does not hold.
@@ -40,7 +40,7 @@ impl<'a> GrainJudge<'a> {
             size,
             digest,
             index: first,
-            blocks: Blocks::from_state(state.unwrap_or(crate::chain::State::START)),
+            blocks: Blocks::from_state(state.unwrap_or(State::START)),
             filled: 0,
             linked: 0,
             verdict: if fits {
@@ -79,10 +79,7 @@ impl<'a> GrainJudge<'a> {
 
     fn end_grain(&mut self) {
         let next = self.index + 1;
-        let blocks = std::mem::replace(
-            &mut self.blocks,
-            Blocks::from_state(crate::chain::State::START),
-        );
+        let blocks = std::mem::replace(&mut self.blocks, Blocks::from_state(State::START));
         let holds = if next == grain_count(self.size) {
             blocks.finish(self.size) == *self.digest
         } else {
@@ -103,6 +100,9 @@ impl<'a> GrainJudge<'a> {
     }
 }
 
+/// Grains that are hashed in turn where their bytes are all at hand.
+const IN_TURN: usize = 2;
+
 /// Judges grains in a row that are all at hand, from grain `first` on.
 pub fn judge_grains(
     midstates: &Midstates,
@@ -111,7 +111,50 @@ pub fn judge_grains(
     first: u32,
     bytes: &[u8],
 ) -> Judged {
-    let mut judge = GrainJudge::new(midstates, size, digest, first);
-    judge.update(bytes);
-    judge.finish()
+    let (linked, rest) = link_in_turn(midstates, size, first, bytes);
+    let mut judge = GrainJudge::new(midstates, size, digest, first.saturating_add(linked));
+    judge.update(rest);
+    let judged = judge.finish();
+    Judged {
+        linked: linked + judged.linked,
+        ..judged
+    }
+}
+
+/// Counts the first grains that hold, and gives the bytes behind them: those that are left are judged one by one.
+fn link_in_turn<'b>(
+    midstates: &Midstates,
+    size: u64,
+    first: u32,
+    mut bytes: &'b [u8],
+) -> (u32, &'b [u8]) {
+    let mut linked = 0;
+    if midstates.grains() != grain_count(size) {
+        return (linked, bytes);
+    }
+    let grain = usize::try_from(GRAIN).unwrap_or(usize::MAX);
+    while let Some((own, rest)) = bytes.split_at_checked(grain.saturating_mul(IN_TURN)) {
+        // The last one has no midstate behind it.
+        let borders: [_; IN_TURN] = std::array::from_fn(|at| {
+            let index = first.checked_add(linked + u32::try_from(at).ok()?)?;
+            let behind = midstates.before(index.checked_add(1)?)?;
+            Some((midstates.before(index)?, behind))
+        });
+        let mut parts = own.chunks(grain);
+        let grains = borders.map(|_| parts.next().unwrap_or_default());
+        let mut states = borders.map(|borders| borders.map_or(State::START, |(before, _)| before));
+        if borders.contains(&None) {
+            break;
+        }
+        absorb_in_turn(&mut states, grains);
+        let hold = |(state, borders): (&State, &Option<(State, State)>)| {
+            borders.is_some_and(|(_, behind)| *state == behind)
+        };
+        if !states.iter().zip(&borders).all(hold) {
+            break;
+        }
+        linked += u32::try_from(IN_TURN).unwrap_or(0);
+        bytes = rest;
+    }
+    (linked, bytes)
 }

@@ -20,6 +20,7 @@
 mod bits;
 mod chain;
 mod dispute;
+mod each;
 mod file;
 mod grain;
 mod hasher;
@@ -29,6 +30,7 @@ mod midstates;
 mod party;
 
 pub use dispute::WantedProbe;
+pub use each::sha256_of_each;
 pub use file::{FileProof, GrainState, MAX_LIST_BYTES, MAX_LISTS, ProofEvent};
 pub use grain::{GrainVerdict, check_grain, check_last_grain};
 pub use hasher::GrainHasher;

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use zeroshare_content::{BlobId, GRAIN};
 use zeroshare_proof::{
     GrainHasher, GrainJudge, GrainVerdict, Judged, Midstates, MidstatesError, check_grain,
-    check_last_grain, grain_count, grain_len, judge_grains,
+    check_last_grain, grain_count, grain_len, judge_grains, sha256_of_each,
 };
 
 const S: usize = 128 * 1024;
@@ -211,6 +211,24 @@ fn a_midstate_is_eight_big_endian_words() {
 const PINNED_MIDSTATE_OF_ZEROS: &str =
     "fd4a8581c9c9ad613ef77d00958f36f0373fef498770714244f794f87b5fa38e";
 
+#[test]
+fn messages_that_are_hashed_together_have_their_own_hashes() {
+    let messages: Vec<Vec<u8>> = SIZES.into_iter().map(content).collect();
+    let check = |messages: &[&[u8]]| {
+        let each = messages.iter().map(|bytes| Sha256::digest(bytes).into());
+        assert_eq!(sha256_of_each(messages), each.collect::<Vec<[u8; 32]>>());
+    };
+    check(&[]);
+    for one in &messages {
+        check(&[one]);
+        for other in &messages {
+            check(&[one, other]);
+            check(&[other, one, other]);
+        }
+    }
+    check(&messages.iter().map(Vec::as_slice).collect::<Vec<_>>());
+}
+
 proptest! {
     #[test]
     fn random_files_hold_by_their_own_list(
@@ -281,22 +299,21 @@ fn grains_in_a_row_are_judged_as_one_by_one_however_they_come() {
             if let Some(at) = wrong {
                 sent[at] ^= 1;
             }
-            for first in [0, grains - 1] {
+            for first in [0, grains / 2, grains - 1] {
+                let from = first as usize * S;
+                let broken = wrong.filter(|at| *at >= from).map(|at| at / S);
+                let linked = broken.map_or(grains, |at| u32::try_from(at).unwrap()) - first;
+                let verdict = broken.map_or(GrainVerdict::Linked, |_| GrainVerdict::Broken);
+                let expected = Judged { linked, verdict };
                 for step in [63, S - 1, 5 * S] {
                     let mut judge = GrainJudge::new(&midstates, size as u64, &digest, first);
-                    let from = first as usize * S;
                     sent[from..]
                         .chunks(step)
                         .for_each(|part| judge.update(part));
-                    let broken = wrong.filter(|at| *at >= from).map(|at| at / S);
-                    let linked = broken.map_or(grains, |at| u32::try_from(at).unwrap()) - first;
-                    let verdict = broken.map_or(GrainVerdict::Linked, |_| GrainVerdict::Broken);
-                    assert_eq!(
-                        judge.finish(),
-                        Judged { linked, verdict },
-                        "{size} by {step} from {first}"
-                    );
+                    assert_eq!(judge.finish(), expected, "{size} by {step} from {first}");
                 }
+                let at_once = judge_grains(&midstates, size as u64, &digest, first, &sent[from..]);
+                assert_eq!(at_once, expected, "{size} at once from {first}");
             }
         }
     }
