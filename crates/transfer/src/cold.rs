@@ -13,8 +13,10 @@
 //! [`ColdStart::poll_action`].
 
 mod claiming;
+mod givers;
 mod judging;
 mod member;
+mod members;
 mod piece;
 mod rendezvous;
 mod settings;
@@ -26,6 +28,7 @@ use std::time::Instant;
 
 use zeroshare_content::{BlobId, Layout};
 
+use givers::Givers;
 use member::Member;
 use piece::Piece;
 use rendezvous::{Weights, order};
@@ -37,7 +40,7 @@ pub use taking::TakeEnd;
 /// SHA-256 of a piece.
 pub type PieceDigest = [u8; 32];
 
-/// Peers followed in one cold start: a statement counts on its origin's own connection only.
+/// Peers followed at a time in one cold start: a statement counts on its origin's own connection only.
 pub const MAX_MEMBERS: usize = 64;
 
 /// Rounds in which members read on each other's behalf; then each reads all itself.
@@ -128,6 +131,7 @@ pub struct ColdStart {
     members: Vec<Member>,
     requests: BTreeMap<RequestId, Request>,
     takes: BTreeMap<TakeId, taking::Take>,
+    givers: Givers,
     next_id: u64,
     /// How many words a piece needs.
     round: u32,
@@ -152,6 +156,9 @@ struct Upstream {
     is_lost: bool,
     request_bytes: u64,
     read_bytes: u64,
+    /// When the first request began, and the last piece came.
+    read_from: Option<Instant>,
+    read_until: Instant,
 }
 
 /// A range claimed, and then read.
@@ -160,8 +167,8 @@ struct Request {
     pieces: Range<u32>,
     claimed: Instant,
     is_reading: bool,
-    /// It gave a piece.
-    gave: bool,
+    /// It is to write pieces that are still taken from members: these calls are being given up.
+    is_clearing: bool,
 }
 
 impl ColdStart {
@@ -189,6 +196,7 @@ impl ColdStart {
             members: Vec::new(),
             requests: BTreeMap::new(),
             takes: BTreeMap::new(),
+            givers: Givers::new(now),
             next_id: 0,
             round: 1,
             disputes: BTreeSet::new(),
@@ -204,6 +212,8 @@ impl ColdStart {
                 is_lost: false,
                 request_bytes,
                 read_bytes: 0,
+                read_from: None,
+                read_until: now,
             },
             actions: VecDeque::new(),
         }
@@ -305,6 +315,7 @@ impl ColdStart {
             return;
         }
         self.forget_old_claims(now);
+        self.weigh_givers(now);
         self.plan_takes(now);
         self.plan_reads(now);
         self.plan_check();

@@ -5,6 +5,7 @@ mod blame;
 mod hedge;
 mod lists;
 mod outcome;
+mod wanted;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -88,6 +89,8 @@ pub struct Transfer {
     settings: Settings,
     units: Vec<Tracked>,
     missing: Missing,
+    /// How many turns were given to what somebody waits for.
+    turns: u32,
     files: BTreeMap<u32, SlicedFile>,
     /// Files that look for the one provider to be read from.
     unpinned: BTreeSet<u32>,
@@ -146,6 +149,7 @@ impl Transfer {
         let mut transfer = Self {
             settings,
             missing,
+            turns: 0,
             files: BTreeMap::new(),
             unpinned: BTreeSet::new(),
             providers: Vec::new(),

@@ -7,8 +7,8 @@ use crate::pieces::PieceSet;
 
 /// The units that nobody is asked for.
 ///
-/// They stand in the order in which they are asked for: those first that the fewest partial providers hold or are about
-/// to, and among equals by [`Ties`].
+/// They stand in the order in which they are asked for: those first that somebody waits for, in the order in which that was
+/// said; then those that the fewest partial providers hold or are about to, and among equals by [`Ties`].
 #[derive(Debug)]
 pub(crate) struct Missing {
     order: BTreeSet<(Rank, UnitId)>,
@@ -19,10 +19,25 @@ pub(crate) struct Missing {
     in_pieces: PieceSet,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
+    /// Its turn among those that are waited for, else [`NOT_WANTED`].
+    turn: u32,
     copies: u32,
     tie: u32,
+}
+
+/// Nobody waits for it.
+const NOT_WANTED: u32 = u32::MAX;
+
+impl Default for Rank {
+    fn default() -> Self {
+        Self {
+            turn: NOT_WANTED,
+            copies: 0,
+            tie: 0,
+        }
+    }
 }
 
 /// In which order units are asked for that are equally rare.
@@ -104,6 +119,24 @@ impl Missing {
         self.ranks.get(unit.index()).map_or(0, |rank| rank.copies)
     }
 
+    /// Gives a unit a turn before all that nobody waits for; one that has an earlier turn keeps it.
+    pub(crate) fn want(&mut self, unit: UnitId, turn: u32) {
+        self.rerank_one(unit, |rank| {
+            rank.turn = rank.turn.min(turn.min(NOT_WANTED - 1));
+        });
+    }
+
+    /// Says whether somebody waits for a unit.
+    pub(crate) fn is_wanted(&self, unit: UnitId) -> bool {
+        let rank = self.ranks.get(unit.index());
+        rank.is_some_and(|rank| rank.turn != NOT_WANTED)
+    }
+
+    /// Says whether somebody waits for anything that is missing.
+    pub(crate) fn has_wanted(&self) -> bool {
+        self.iter().next().is_some_and(|unit| self.is_wanted(*unit))
+    }
+
     /// Takes in that one more holds a piece.
     pub(crate) fn add_copy(&mut self, piece: u32) {
         self.rerank(piece, |rank| rank.copies = rank.copies.saturating_add(1));
@@ -134,12 +167,18 @@ impl Missing {
 
     fn rerank(&mut self, piece: u32, change: impl Fn(&mut Rank)) {
         for unit in self.units_of(piece) {
-            let rank = &mut self.ranks[unit.index()];
-            let was_there = self.order.remove(&(*rank, unit));
-            change(rank);
-            if was_there {
-                self.order.insert((*rank, unit));
-            }
+            self.rerank_one(unit, &change);
+        }
+    }
+
+    fn rerank_one(&mut self, unit: UnitId, change: impl Fn(&mut Rank)) {
+        let Some(rank) = self.ranks.get_mut(unit.index()) else {
+            return;
+        };
+        let was_there = self.order.remove(&(*rank, unit));
+        change(rank);
+        if was_there {
+            self.order.insert((*rank, unit));
         }
     }
 
@@ -176,6 +215,23 @@ mod tests {
         assert_ne!(shuffled, (0..100).collect::<Vec<_>>());
         shuffled.sort_unstable();
         assert_eq!(shuffled, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_somebody_waits_for_comes_before_the_rarest_and_in_turn() {
+        let mut missing = all(vec![0, 1, 2, 3]);
+        missing.add_copy(2);
+        assert!(!missing.has_wanted());
+        missing.want(UnitId(2), 5);
+        missing.want(UnitId(1), 6);
+        missing.want(UnitId(2), 7);
+        missing.want(UnitId(9), 1);
+        assert_eq!(order(&missing), [2, 1, 0, 3]);
+        missing.break_ties(Ties::From(3));
+        assert_eq!(order(&missing), [2, 1, 3, 0]);
+        missing.remove(UnitId(2));
+        missing.remove(UnitId(1));
+        assert!(!missing.has_wanted() && missing.is_wanted(UnitId(1)));
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(crate) struct Provider {
     pub(crate) asked_bytes: u64,
     pub(crate) speed: Speed,
     pub(crate) standing: ProviderStanding,
+    /// It gave something that was judged, and held.
+    pub(crate) is_tried: bool,
     /// Lost calls since it last gave something.
     pub(crate) losses: u32,
     /// Stalls, ever: one that gives a little before each is not worth waiting for.
@@ -69,6 +71,7 @@ impl Provider {
             asked_bytes: 0,
             speed: Speed::default(),
             standing: ProviderStanding::Ready,
+            is_tried: false,
             losses: 0,
             stalls: 0,
             busies: 0,

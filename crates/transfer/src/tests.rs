@@ -1,10 +1,13 @@
 //! A world to simulate transfers in.
 
 mod cold;
+mod followed;
+mod late_lists;
 mod liars;
 mod model;
 mod planning;
 mod swarm;
+mod wanted;
 mod world;
 
 use std::time::Instant;

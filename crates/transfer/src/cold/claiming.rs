@@ -8,8 +8,20 @@ use super::{
     ColdAction, ColdStart, MemberId, Origin, PieceDigest, Request, RequestId, SHARED_ROUNDS,
 };
 
-/// Claims of a member that may pass without a word from it: then its claims are not believed until it says something.
-const MAX_EMPTY_CLAIMS: u32 = 3;
+/// Requests that a member may have at once, and more that it is about to begin: so many pieces may be due at the same time.
+const PIECES_DUE: u64 = 4;
+
+/// Of what this machine reads from upstream in the same time, the part that others have to come to.
+const PART_OF_OWN: u64 = 4;
+
+/// No upstream is slower, in bytes a second, to whoever waits for a member that reads it.
+const SLOWEST: u64 = 8 * 1024;
+
+/// Whoever else could read a server without ranges is waited for so many times as long as one of them, in all.
+const PATIENCES: u32 = 4;
+
+/// Upstream's rate is known after so long.
+const MEASURED: Duration = Duration::from_secs(1);
 
 /// Who else reads from upstream, as far as is known now.
 struct Sharers(Vec<MemberId>);
@@ -18,22 +30,33 @@ impl ColdStart {
     /// Takes in that a member is about to read pieces from upstream.
     pub fn handle_claimed(&mut self, now: Instant, member: MemberId, pieces: Range<u32>) {
         let count = self.piece_count();
-        let Some(state) = self.members.get_mut(member.index()) else {
+        let Some(state) = self
+            .members
+            .get_mut(member.index())
+            .filter(|state| state.id == member)
+        else {
             return;
         };
         state.takes_part = true;
-        if state.empty_claims >= MAX_EMPTY_CLAIMS || !state.is_live() {
+        if !state.is_live() {
             return;
         }
         let node = state.node;
+        let room = match self.origin {
+            // Whoever reads it reads all of it.
+            Origin::Whole if state.credit > 0 => u64::MAX,
+            Origin::Whole | Origin::Ranges | Origin::None => state.credit,
+        };
         for number in pieces.start..pieces.end.min(count) {
             let piece = &self.pieces[number as usize];
-            let is_full = state.claimed_bytes + piece.bytes > self.settings.claim_bytes;
+            let is_full = state.claimed_bytes + piece.bytes > room;
             if piece.word_of(member).is_some() || state.claims.contains_key(&number) || is_full {
                 continue;
             }
+            if state.claims.is_empty() {
+                (state.claiming_since, state.kept_bytes, state.last_word) = (now, 0, now);
+            }
             state.claims.insert(number, now);
-            state.last_word = now;
             state.claimed_bytes += piece.bytes;
             let is_theirs = match self.origin {
                 Origin::Whole => {
@@ -60,18 +83,14 @@ impl ColdStart {
         piece: u32,
         digest: PieceDigest,
     ) {
-        let Some(open) = self
-            .requests
-            .get_mut(&request)
-            .filter(|open| open.is_reading)
-        else {
+        let Some(open) = self.requests.get(&request).filter(|open| open.is_reading) else {
             return;
         };
         if !open.pieces.contains(&piece) {
             return;
         }
-        open.gave = true;
         self.last_gain = now;
+        self.upstream.read_until = now;
         self.upstream.failures = 0;
         let state = &mut self.pieces[piece as usize];
         state.request = None;
@@ -130,30 +149,56 @@ impl ColdStart {
                 pieces: pieces.clone(),
                 claimed: now,
                 is_reading: false,
-                gave: false,
+                is_clearing: false,
             };
             self.requests.insert(request, open);
             self.actions.push_back(ColdAction::Claim { pieces });
         }
     }
 
-    /// Claims of others that nothing came of are void.
+    /// Claims of others are void when they are gone, say nothing new for too long, or read too slowly. Who let claims pass is believed
+    /// later as far as it makes good what it says.
     pub(super) fn forget_old_claims(&mut self, now: Instant) {
+        let (rate, patience) = (self.slowest_rate(), self.claim_patience());
         for member in &mut self.members {
-            let patience = patience(&self.settings, member.claimed_bytes);
-            let is_old = |since: &Instant| now.saturating_duration_since(*since) >= patience;
-            let old: Vec<u32> = member
-                .claims
-                .iter()
-                .filter(|(_, since)| is_old(since) || !member.is_live())
-                .map(|(piece, _)| *piece)
-                .collect();
-            member.empty_claims += u32::from(!old.is_empty());
-            for piece in old {
-                member.claims.remove(&piece);
-                member.claimed_bytes -= self.pieces[piece as usize].bytes;
+            let silent = now.saturating_duration_since(member.last_word);
+            let busy = now.saturating_duration_since(member.claiming_since);
+            let is_slow = busy >= patience + Duration::from_secs(member.kept_bytes / rate);
+            let is_void = !member.is_live() || silent >= patience || is_slow;
+            if is_void && !member.claims.is_empty() {
+                member.claims.clear();
+                (member.claimed_bytes, member.credit) = (0, 0);
             }
         }
+    }
+
+    /// What a member that is waited for reads from upstream at least, in bytes a second.
+    fn slowest_rate(&self) -> u64 {
+        let own = self.upstream_rate().map(|rate| rate / PART_OF_OWN);
+        let rate = self.settings.slowest_rate;
+        own.map_or(rate, |own| own.clamp(SLOWEST.min(rate), rate))
+            .max(1)
+    }
+
+    /// How long a member may say nothing new while it reads.
+    fn claim_patience(&self) -> Duration {
+        let bytes = self.piece_bytes() * PIECES_DUE;
+        self.settings.claim_patience + Duration::from_secs(bytes / self.slowest_rate())
+    }
+
+    /// Bytes a second that this machine got from upstream while it read.
+    pub(super) fn upstream_rate(&self) -> Option<u64> {
+        let time = self
+            .upstream
+            .read_until
+            .saturating_duration_since(self.upstream.read_from?);
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        (time >= MEASURED).then(|| self.upstream.read_bytes.saturating_mul(1000) / millis)
+    }
+
+    /// The size of most pieces.
+    pub(super) fn piece_bytes(&self) -> u64 {
+        self.pieces.first().map_or(0, |piece| piece.bytes)
     }
 
     /// Whether members had time to find each other.
@@ -177,7 +222,7 @@ impl ColdStart {
         let ripe = self.requests.iter().filter(|(_, request)| is_ripe(request));
         let ripe: Vec<RequestId> = ripe.take(room).map(|(id, _)| *id).collect();
         for id in ripe {
-            self.start_request(id);
+            self.start_request(now, id);
         }
     }
 
@@ -189,18 +234,11 @@ impl ColdStart {
         }
     }
 
-    fn start_request(&mut self, id: RequestId) {
+    fn start_request(&mut self, now: Instant, id: RequestId) {
         let Some(mut open) = self.requests.remove(&id) else {
             return;
         };
-        Self::release(
-            &mut self.pieces,
-            Some(Request {
-                gave: false,
-                ..open.clone()
-            }),
-            id,
-        );
+        Self::release(&mut self.pieces, Some(open.clone()), id);
         // What others got in the meantime is taken from them.
         let needed = |number: &u32| self.is_needed(*number);
         let start = open.pieces.clone().find(needed);
@@ -214,15 +252,24 @@ impl ColdStart {
         open.pieces = start..end;
         if self.origin == Origin::Whole {
             open.pieces.start = 0;
+            // Two that write one piece would leave bytes of which nobody knows whose they are.
+            if !std::mem::replace(&mut open.is_clearing, true) {
+                self.cancel_takes(|_| true);
+            }
+            open.is_reading = self.takes.is_empty();
+        } else {
+            open.is_reading = true;
         }
-        open.is_reading = true;
         for number in open.pieces.clone() {
             self.pieces[number as usize].request = Some(id);
         }
-        self.actions.push_back(ColdAction::Read {
-            request: id,
-            pieces: open.pieces.clone(),
-        });
+        if open.is_reading {
+            self.upstream.read_from.get_or_insert(now);
+            self.actions.push_back(ColdAction::Read {
+                request: id,
+                pieces: open.pieces.clone(),
+            });
+        }
         self.requests.insert(id, open);
     }
 
@@ -248,10 +295,18 @@ impl ColdStart {
                 return Some(*number..*number + 1);
             }
         }
-        let is_free = |number: u32| self.is_needed(number) && !self.is_claimed(number);
-        let free: Vec<u32> = (0..self.piece_count())
-            .filter(|number| is_free(*number))
+        let is_tail = self.requests.is_empty();
+        let needed: Vec<u32> = (0..self.piece_count())
+            .filter(|number| self.is_needed(*number))
             .collect();
+        let unclaimed = |number: &u32| !self.is_claimed(*number);
+        let mut free: Vec<u32> = needed.iter().copied().filter(unclaimed).collect();
+        if free.is_empty() && is_tail {
+            // Nothing else is left to do.
+            free = needed;
+            free.retain(|number| self.is_claimed_long_since(now, *number));
+        }
+        let free = free;
         let place = |number: u32| {
             (
                 !self.is_mine(number, &sharers),
@@ -262,7 +317,7 @@ impl ColdStart {
         let is_own = self.is_mine(best, &sharers);
         let limit = self.request_limit(&free, &sharers);
         let (mut end, mut bytes) = (best, 0);
-        while end < self.piece_count() && is_free(end) && self.is_mine(end, &sharers) == is_own {
+        while free.binary_search(&end).is_ok() && self.is_mine(end, &sharers) == is_own {
             bytes += self.pieces[end as usize].bytes;
             if end > best && bytes > limit {
                 break;
@@ -286,9 +341,9 @@ impl ColdStart {
     }
 
     fn sharers(&self) -> Sharers {
-        let members = (0_u32..).zip(&self.members);
-        let sharing = members.filter(|(_, member)| member.takes_part && member.is_live());
-        Sharers(sharing.map(|(number, _)| MemberId(number)).collect())
+        let members = self.members.iter();
+        let sharing = members.filter(|member| member.takes_part && member.is_live());
+        Sharers(sharing.map(|member| member.id).collect())
     }
 
     /// Whether rendezvous hashing gives a piece to this member, among those that have not read it yet.
@@ -302,8 +357,10 @@ impl ColdStart {
     /// Whether this member is the one to read a server without ranges: nobody does, and of those who did not read it all it is the first.
     fn is_first(&self, now: Instant, sharers: &Sharers) -> bool {
         let mine = self.order_of(self.me);
-        let first_piece = self.pieces.first().map_or(0, |piece| piece.bytes);
-        let patience = patience(&self.settings, first_piece);
+        let patience = self.claim_patience();
+        if now.saturating_duration_since(self.last_gain) >= patience * PATIENCES {
+            return true;
+        }
         let mut others = sharers.0.iter().map(|id| (*id, &self.members[id.index()]));
         others.all(|(id, member)| {
             let is_stuck = now.saturating_duration_since(member.last_word) >= patience;
@@ -323,7 +380,7 @@ impl ColdStart {
             return true;
         }
         let Some(held) = piece.held else {
-            return !self.is_given(number);
+            return piece.is_overdue || !self.is_given(number);
         };
         let is_doubted = self.verdict == Some(false) && !self.has_changed && self.wanted.is_empty();
         let believed = |id: &MemberId| self.members[id.index()].is_believed();
@@ -344,6 +401,22 @@ impl ColdStart {
         self.members
             .iter()
             .any(|member| member.is_live() && member.claims.contains_key(&number))
+    }
+
+    /// Whether this machine would have read by now what those claim who claim a piece.
+    fn is_claimed_long_since(&self, now: Instant, number: u32) -> bool {
+        let rate = self
+            .upstream_rate()
+            .unwrap_or(self.settings.slowest_rate)
+            .max(1);
+        let mut claiming = self.members.iter().filter_map(|member| {
+            let since = member.claims.get(&number)?;
+            Some((*since, member.claimed_bytes))
+        });
+        claiming.all(|(since, bytes)| {
+            let time = self.settings.claim_patience * 2 + Duration::from_secs(bytes / rate);
+            now.saturating_duration_since(since) >= time
+        })
     }
 
     pub(super) fn is_only_claimed(&self, id: RequestId) -> bool {
@@ -377,9 +450,4 @@ impl ColdStart {
     pub(super) fn piece_count(&self) -> u32 {
         u32::try_from(self.pieces.len()).unwrap_or(u32::MAX)
     }
-}
-
-/// How long a claim of so many bytes is believed.
-fn patience(settings: &super::ColdSettings, bytes: u64) -> Duration {
-    settings.claim_patience + Duration::from_secs(bytes / settings.slowest_rate.max(1))
 }

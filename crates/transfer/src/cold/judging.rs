@@ -4,60 +4,22 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::member::MemberStanding;
-use super::{
-    ColdAction, ColdDrop, ColdStart, MAX_MEMBERS, Member, MemberId, NodeName, PieceDigest,
-};
+use super::{ColdAction, ColdDrop, ColdStart, Member, MemberId, PieceDigest};
 
 impl ColdStart {
-    /// Takes in a peer that is followed from now on; `None` when there are too many.
-    pub fn add_member(&mut self, now: Instant, node: NodeName) -> Option<MemberId> {
-        let id = u32::try_from(self.members.len())
-            .ok()
-            .filter(|_| self.members.len() < MAX_MEMBERS)?;
-        self.members.push(Member::new(node, now));
-        self.weights.add(node);
-        self.last_join = now;
-        Some(MemberId(id))
-    }
-
-    /// Takes in that a member reads from upstream itself.
-    pub fn handle_takes_part(&mut self, member: MemberId) {
-        if let Some(state) = self.members.get_mut(member.index()) {
-            state.takes_part = true;
-        }
-    }
-
-    /// Takes in that all that a member had when it was first followed was told.
-    pub fn handle_known(&mut self, member: MemberId) {
-        if let Some(state) = self.members.get_mut(member.index()) {
-            state.is_known = true;
-        }
-    }
-
-    /// Takes in that a member is not followed any more: what it claimed is free.
-    pub fn handle_gone(&mut self, member: MemberId) {
-        if let Some(state) = self.members.get_mut(member.index()) {
-            if state.is_live() {
-                state.standing = MemberStanding::Gone;
-            }
-            state.claims.clear();
-            state.claimed_bytes = 0;
-        }
-    }
-
     /// Takes in that a member can give pieces, by whosever word; `proven` if it stands by them itself.
     pub fn handle_held(&mut self, member: MemberId, pieces: Range<u32>, proven: bool) {
         let count = self.piece_count();
-        let Some(state) = self.members.get_mut(member.index()) else {
+        let Some(state) = self.member_mut(member) else {
             return;
         };
         state.proves |= proven;
+        let mut given = Vec::new();
         for number in pieces.start..pieces.end.min(count) {
             self.pieces[number as usize].holders |= member.bit();
-            if self.wanted.contains(&number) {
-                state.gives.insert(number);
-            }
+            given.extend(self.wanted.contains(&number).then_some(number));
         }
+        self.members[member.index()].gives.extend(given);
     }
 
     /// Takes in what a member says, on its own connection, that a piece hashes to which it read from upstream.
@@ -68,18 +30,27 @@ impl ColdStart {
         piece: u32,
         digest: PieceDigest,
     ) {
+        let is_known = |state: &&mut Member| state.id == member;
         let (Some(state), Some(known)) = (
-            self.members.get_mut(member.index()),
+            self.members.get_mut(member.index()).filter(is_known),
             self.pieces.get_mut(piece as usize),
         ) else {
             return;
         };
-        if state.claims.remove(&piece).is_some() {
+        let was_claimed = state.claims.remove(&piece).is_some();
+        if was_claimed {
             state.claimed_bytes -= known.bytes;
         }
         state.takes_part = true;
-        state.empty_claims = 0;
-        state.last_word = now;
+        // Whoever repeats what others said, or it said itself, does not show that it reads.
+        let is_unheard = known.words.is_empty() && !known.is_own();
+        let is_asked_twice = self.round > 1 && known.word_of(member).is_none();
+        if is_unheard || is_asked_twice {
+            state.last_word = now;
+            state.kept_bytes += if was_claimed { known.bytes } else { 0 };
+            let earned = state.credit.saturating_add(known.bytes * 2);
+            state.credit = earned.min(self.settings.claim_bytes);
+        }
         let is_news = known.hear(member, digest);
         self.handle_held(member, piece..piece + 1, false);
         if is_news {
@@ -118,7 +89,7 @@ impl ColdStart {
 
     /// Asks a member no more; what only it stood by is read again.
     pub fn drop_member(&mut self, member: MemberId, reason: ColdDrop) {
-        let Some(state) = self.members.get_mut(member.index()) else {
+        let Some(state) = self.member_mut(member) else {
             return;
         };
         if matches!(state.standing, MemberStanding::Dropped(_)) {
@@ -128,9 +99,7 @@ impl ColdStart {
         state.claims.clear();
         state.claimed_bytes = 0;
         self.actions.push_back(ColdAction::Drop { member, reason });
-        let takes = self.takes.iter().filter(|(_, take)| take.member == member);
-        self.actions
-            .extend(takes.map(|(id, _)| ColdAction::CancelTake { take: *id }));
+        self.cancel_takes(|take| take.member == member);
         if !reason.is_wrong_bytes() {
             return;
         }
@@ -160,8 +129,8 @@ impl ColdStart {
         self.has_changed |= self.pieces[number as usize].hold(digest, is_own);
         self.wanted.remove(&number);
         let holders = self.pieces[number as usize].holders;
-        for (id, member) in (0_u32..).zip(&mut self.members) {
-            if holders & MemberId(id).bit() != 0 {
+        for member in &mut self.members {
+            if holders & member.id.bit() != 0 {
                 member.gives.remove(&number);
             }
         }
@@ -171,8 +140,8 @@ impl ColdStart {
         let piece = &mut self.pieces[number as usize];
         piece.held = None;
         self.wanted.insert(number);
-        for (id, member) in (0_u32..).zip(&mut self.members) {
-            if piece.holders & MemberId(id).bit() != 0 {
+        for member in &mut self.members {
+            if piece.holders & member.id.bit() != 0 {
                 member.gives.insert(number);
             }
         }

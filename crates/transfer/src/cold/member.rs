@@ -4,22 +4,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Instant;
 
-/// Names a peer of one cold start.
+/// Names a peer of one cold start, also when its place is somebody else's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MemberId(pub(super) u32);
+pub struct MemberId {
+    place: u32,
+    /// How many had the place before.
+    before: u32,
+}
 
 impl MemberId {
-    /// Gives the number, from 0 in the order in which members were added.
-    pub fn number(self) -> u32 {
-        self.0
+    pub(super) fn first_at(place: u32) -> Self {
+        Self { place, before: 0 }
+    }
+
+    /// Names who has the place from now on.
+    pub(super) fn next(self) -> Self {
+        let before = self.before.wrapping_add(1);
+        Self { before, ..self }
     }
 
     pub(super) fn index(self) -> usize {
-        self.0 as usize
+        self.place as usize
     }
 
     pub(super) fn bit(self) -> u64 {
-        1_u64.checked_shl(self.0).unwrap_or(0)
+        1_u64.checked_shl(self.place).unwrap_or(0)
     }
 }
 
@@ -81,6 +90,7 @@ pub(super) enum MemberStanding {
 /// A peer and how it did so far.
 #[derive(Debug)]
 pub(super) struct Member {
+    pub(super) id: MemberId,
     pub(super) node: NodeName,
     /// It was itself started with an upstream.
     pub(super) takes_part: bool,
@@ -90,35 +100,44 @@ pub(super) struct Member {
     /// Pieces it is about to read from upstream, since when, and their bytes.
     pub(super) claims: BTreeMap<u32, Instant>,
     pub(super) claimed_bytes: u64,
-    /// When it last was of use to anybody.
+    /// Since when it has claimed something without a break, and bytes of claims that it made good since.
+    pub(super) claiming_since: Instant,
+    pub(super) kept_bytes: u64,
+    /// Bytes of its claims that are believed at a time.
+    pub(super) credit: u64,
+    /// When it came, began to claim, or said last what nobody had said before.
     pub(super) last_word: Instant,
-    /// Claims that passed without a word since.
-    pub(super) empty_claims: u32,
     /// Pieces that it gives, and that are wanted.
     pub(super) gives: BTreeSet<u32>,
     /// It says that it proved what it has, and stands by it.
     pub(super) proves: bool,
     pub(super) calls: usize,
     pub(super) failures: u32,
+    /// Calls in a row that were given up because they were too slow.
+    pub(super) late_calls: u32,
     pub(super) broken_words: u32,
     pub(super) rests_until: Option<Instant>,
 }
 
 impl Member {
-    pub(super) fn new(node: NodeName, now: Instant) -> Self {
+    pub(super) fn new(id: MemberId, node: NodeName, credit: u64, now: Instant) -> Self {
         Self {
+            id,
             node,
             takes_part: false,
             standing: MemberStanding::Live,
             is_known: false,
             claims: BTreeMap::new(),
             claimed_bytes: 0,
+            claiming_since: now,
+            kept_bytes: 0,
+            credit,
             last_word: now,
-            empty_claims: 0,
             gives: BTreeSet::new(),
             proves: false,
             calls: 0,
             failures: 0,
+            late_calls: 0,
             broken_words: 0,
             rests_until: None,
         }

@@ -13,6 +13,10 @@ pub(super) struct Piece {
     pub(super) holders: u64,
     pub(super) request: Option<RequestId>,
     pub(super) take: Option<TakeId>,
+    /// Somebody gave it when the givers were weighed last.
+    pub(super) was_given: bool,
+    /// It is given, but does not come: upstream may be quicker.
+    pub(super) is_overdue: bool,
 }
 
 /// The bytes that lie there.
@@ -32,6 +36,8 @@ impl Piece {
             holders: 0,
             request: None,
             take: None,
+            was_given: false,
+            is_overdue: false,
         }
     }
 
@@ -39,6 +45,7 @@ impl Piece {
     pub(super) fn hold(&mut self, digest: PieceDigest, is_own: bool) -> bool {
         let has_changed = self.held.is_none_or(|held| held.digest != digest);
         self.held = Some(Held { digest, is_own });
+        (self.was_given, self.is_overdue) = (false, false);
         has_changed
     }
 

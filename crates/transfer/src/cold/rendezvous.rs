@@ -36,6 +36,10 @@ impl Weights {
         self.of_nodes.entry(node).or_insert_with(all);
     }
 
+    pub(super) fn remove(&mut self, node: NodeName) {
+        self.of_nodes.remove(&node);
+    }
+
     pub(super) fn of(&self, node: NodeName, piece: u32) -> Weight {
         let known = self.of_nodes.get(&node);
         let weight = known.and_then(|all| all.get(piece as usize));

@@ -12,6 +12,12 @@ const MAX_BROKEN_WORDS: u32 = 2;
 pub(super) struct Take {
     pub(super) member: MemberId,
     pieces: Vec<u32>,
+    pub(super) since: Instant,
+    /// What came by it since the givers were weighed last.
+    pub(super) bytes: u64,
+    pub(super) is_cancelled: bool,
+    /// It was too slow.
+    pub(super) is_late: bool,
 }
 
 /// How a call to a member ended.
@@ -44,14 +50,13 @@ impl ColdStart {
             return;
         };
         let member = open.member;
-        if self
-            .pieces
-            .get(piece as usize)
-            .is_none_or(|known| known.take != Some(take))
-        {
+        let known = self.pieces.get_mut(piece as usize);
+        let Some(known) = known.filter(|known| known.take == Some(take)) else {
             return;
-        }
-        self.pieces[piece as usize].take = None;
+        };
+        known.take = None;
+        open.bytes += known.bytes;
+        self.givers.bytes += known.bytes;
         let word = self.origin_of(piece, digest);
         let stands_by_it = self.members[member.index()].proves;
         let origin = match word {
@@ -92,7 +97,16 @@ impl ColdStart {
         let member = &mut self.members[open.member.index()];
         member.calls = member.calls.saturating_sub(1);
         match end {
-            TakeEnd::Finished if !is_short => {}
+            TakeEnd::Finished if !is_short => member.late_calls = 0,
+            TakeEnd::Cancelled if open.is_late => {
+                member.late_calls += 1;
+                let late_calls = member.late_calls;
+                let doubled = rest.saturating_mul(1 << (late_calls - 1).min(16));
+                member.rests_until = Some(now + doubled.min(longest));
+                if late_calls >= self.settings.failures {
+                    self.drop_member(open.member, ColdDrop::Unreachable);
+                }
+            }
             TakeEnd::Cancelled => {}
             TakeEnd::Violation => self.drop_member(open.member, ColdDrop::Violation),
             TakeEnd::Busy { retry_after } => {
@@ -114,10 +128,17 @@ impl ColdStart {
 
     /// Asks members for what they have, the least busy first.
     pub(super) fn plan_takes(&mut self, now: Instant) {
-        let mut order: Vec<(usize, u32, MemberId)> = (0_u32..)
-            .zip(&self.members)
-            .filter(|(_, member)| member.is_ready(now) && !member.gives.is_empty())
-            .map(|(id, member)| (member.calls, member.failures, MemberId(id)))
+        if self
+            .requests
+            .values()
+            .any(|request| request.is_clearing && !request.is_reading)
+        {
+            return;
+        }
+        let ready = self.members.iter();
+        let ready = ready.filter(|member| member.is_ready(now) && !member.gives.is_empty());
+        let mut order: Vec<(usize, u32, MemberId)> = ready
+            .map(|member| (member.calls, member.failures + member.late_calls, member.id))
             .collect();
         order.sort_unstable();
         for (_, _, member) in order {
@@ -139,6 +160,10 @@ impl ColdStart {
             let open = Take {
                 member,
                 pieces: pieces.clone(),
+                since: now,
+                bytes: 0,
+                is_cancelled: false,
+                is_late: false,
             };
             self.takes.insert(take, open);
             self.actions.push_back(ColdAction::Take {
@@ -190,9 +215,9 @@ impl ColdStart {
     /// Whether somebody who can be asked gives a piece.
     pub(super) fn is_given(&self, number: u32) -> bool {
         let holders = self.pieces[number as usize].holders;
-        (0_u32..).zip(&self.members).any(|(id, member)| {
-            let id = MemberId(id);
-            holders & id.bit() != 0 && member.is_live() && self.is_takeable(number, id)
+        self.members.iter().any(|member| {
+            let holds = holders & member.id.bit() != 0;
+            holds && member.is_live() && self.is_takeable(number, member.id)
         })
     }
 

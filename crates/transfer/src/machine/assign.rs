@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{OpenCall, Transfer, unit_id};
+use crate::provider::Provider;
 use crate::sliced::UnitState;
 use crate::{Call, CallId, ProviderId, Standing, UnitId};
 
@@ -45,12 +46,14 @@ impl Transfer {
             .filter(|provider| provider.calls > 0)
             .count();
         let has_room = active < self.settings.active_providers;
+        // What somebody waits for does not stand in line behind what nobody does.
+        let extra = usize::from(self.missing.has_wanted());
         let is_free = |index: &usize| {
             let provider = &self.providers[*index];
             let is_recheck_open = provider.recheck.is_some() && provider.calls > 0;
             provider.is_ready(now)
                 && !is_recheck_open
-                && provider.calls < self.settings.calls_per_provider
+                && provider.calls < self.most_calls(provider) + extra
                 && (provider.calls > 0 || has_room)
         };
         let mut free: Vec<ProviderId> = (0..self.providers.len())
@@ -72,6 +75,21 @@ impl Transfer {
             )
         });
         free
+    }
+
+    /// How many calls somebody may have at once: whose first slice was not judged yet gets one, so that a liar wastes little.
+    fn most_calls(&self, provider: &Provider) -> usize {
+        let may_be_judged = || {
+            let items = self.files.iter();
+            items
+                .filter(|(_, file)| file.proof.is_some())
+                .any(|(item, file)| file.lead().is_some() || self.awaits_list(*item))
+        };
+        if provider.is_tried || self.sharers() <= 1 || !may_be_judged() {
+            self.settings.calls_per_provider
+        } else {
+            1
+        }
     }
 
     fn call_to(&mut self, now: Instant, provider: ProviderId) -> Option<Call> {
@@ -139,10 +157,20 @@ impl Transfer {
         if !self.may_hold_missing(provider) {
             return Vec::new();
         }
-        let (share, most_bytes) = (self.fair_share(), self.call_bytes(provider));
+        let share = self.fair_share();
+        let mut most_bytes = self.call_bytes(provider);
+        let only_wanted = self.is_kept_for_wanted(provider);
         let mut units: Vec<UnitId> = Vec::new();
         let mut bytes = 0;
         for unit in self.missing.iter() {
+            let is_wanted = self.missing.is_wanted(*unit);
+            let follows_wanted = units
+                .first()
+                .is_some_and(|first| self.missing.is_wanted(*first));
+            // What is wanted travels apart, so that nothing else delays it, nor what is wanted next.
+            if !is_wanted && (only_wanted || follows_wanted) {
+                break;
+            }
             if !self.may_come_from(*unit, provider) {
                 continue;
             }
@@ -159,6 +187,9 @@ impl Transfer {
                 break;
             }
             let len = self.units[unit.index()].unit.len;
+            if units.is_empty() && self.is_trial(*unit, provider) {
+                most_bytes = most_bytes.min(SMALL_CALL_BYTES);
+            }
             // Never none, and rather a little less than what it has time for.
             if !units.is_empty() && bytes + len > most_bytes {
                 break;
@@ -171,6 +202,15 @@ impl Transfer {
             }
         }
         units
+    }
+
+    /// Whether a slice is the first of somebody, or cannot be judged yet, while others have it too: little is asked for at once then.
+    fn is_trial(&self, unit: UnitId, provider: ProviderId) -> bool {
+        let Some(item) = self.units[unit.index()].file() else {
+            return false;
+        };
+        let is_new = || !self.providers[provider.index()].is_tried && self.lead(item).is_some();
+        self.sharers() > 1 && (self.awaits_list(item) || is_new())
     }
 
     /// How many bytes one call may ask for: what the provider gives in its part of the time to be asked ahead.

@@ -70,6 +70,12 @@ impl Transfer {
                 .any(|provider| !self.providers[provider.index()].is_dropped())
     }
 
+    /// Whether somebody sent bytes that did not match, explained or not.
+    pub fn has_sent_wrong(&self, provider: ProviderId) -> bool {
+        let state = self.providers.get(provider.index());
+        state.is_some_and(|state| state.wrongs > 0)
+    }
+
     /// Gives a grain to be read now.
     pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
         let probe = self
@@ -169,6 +175,7 @@ impl Transfer {
         let is_whole = end == asked.end;
         if end > asked.start {
             self.providers[provider.index()].gave();
+            self.providers[provider.index()].is_tried |= !is_wrong;
         }
         if is_whole {
             self.units[unit.index()].state = UnitState::Missing;

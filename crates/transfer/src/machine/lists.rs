@@ -51,6 +51,7 @@ impl Asks {
 impl Transfer {
     /// Has a file judged grain by grain, if it comes in slices; its hash must be a SHA-256.
     pub fn keep_lists(&mut self, item: u32) {
+        let files = self.files.len();
         let Some(file) = self.files.get_mut(&item) else {
             return;
         };
@@ -58,7 +59,7 @@ impl Transfer {
             .iter()
             .map(crate::sliced::Tracked::end)
             .max();
-        let Some(mut proof) = FileProof::new(size.unwrap_or(0)) else {
+        let Some(mut proof) = FileProof::among(size.unwrap_or(0), files) else {
             return;
         };
         for tracked in &self.units[file.units.clone()] {
@@ -216,6 +217,22 @@ impl Transfer {
             .filter(|(_, file)| file.proof.is_some())
             .map(|(item, _)| *item)
             .collect()
+    }
+
+    /// Whether somebody may still give a list of a file that has none to be put together under: with it only what does not
+    /// hold is read again, and not all that others sent.
+    pub(super) fn awaits_list(&self, item: u32) -> bool {
+        let Some(proof) = self.files.get(&item).and_then(|file| file.proof.as_ref()) else {
+            return false;
+        };
+        let ids = (0..self.providers.len()).map(|index| ProviderId(unit_id(index).0));
+        let mut live = ids.filter(|id| !self.providers[id.index()].is_dropped());
+        proof.lead().is_none()
+            && live.any(|id| {
+                let tries = self.asks.lists.get(&(id, item)).copied().unwrap_or(0);
+                let is_named = proof.wanted_list(Party(id.0)).is_some() && tries < MAX_ASKS;
+                self.asks.running.contains_key(&id) || self.asks.is_due(id) || is_named
+            })
     }
 
     /// Changes what is known of a file, and does what follows.

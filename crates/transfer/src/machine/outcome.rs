@@ -38,6 +38,7 @@ impl Transfer {
                 tracked.state = UnitState::Proven;
                 self.unproven -= 1;
                 self.providers[provider.index()].gave();
+                self.providers[provider.index()].is_tried = true;
             }
             UnitOutcome::Written { differs } => {
                 tracked.write(provider, differs);

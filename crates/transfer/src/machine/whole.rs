@@ -65,7 +65,7 @@ impl Transfer {
             .unpinned
             .iter()
             .copied()
-            .filter(|item| !is_checking(item))
+            .filter(|item| !is_checking(item) && !self.awaits_list(*item))
             .collect();
         for item in unpinned {
             if let Some(provider) = self.best_alone(item) {
