@@ -183,14 +183,26 @@ fn directories(lines: &[Line]) -> Vec<Directory> {
 /// Which item stands at each line, and the lines that are not the first of their item.
 fn place_items(lines: &[Line], items: &[Item]) -> (Vec<u32>, Vec<(u32, u32)>) {
     let mut item_of_line = vec![NO_ITEM; lines.len()];
-    let mut by_blob: Vec<u32> = (0..).take(items.len()).collect();
-    by_blob.sort_unstable_by_key(|item| items[*item as usize].blob);
+    for (item, number) in items.iter().zip(0..) {
+        if let Some(first) = item_of_line.get_mut(item.line as usize) {
+            *first = number;
+        }
+    }
+    // Most contents stand at one line only, and need not be looked for.
+    let mut by_blob: Vec<u32> = Vec::new();
     for (number, line) in lines.iter().enumerate() {
         let blob: BlobId = match line.entry {
             Entry::File { blob, size, .. } if size > 0 => blob,
             Entry::Symlink { blob, .. } => blob,
             Entry::File { .. } | Entry::Directory => continue,
         };
+        if item_of_line[number] != NO_ITEM {
+            continue;
+        }
+        if by_blob.is_empty() {
+            by_blob = (0..).take(items.len()).collect();
+            by_blob.sort_unstable_by_key(|item| items[*item as usize].blob);
+        }
         let found = by_blob.binary_search_by_key(&blob, |item| items[*item as usize].blob);
         if let Ok(found) = found {
             item_of_line[number] = by_blob[found];

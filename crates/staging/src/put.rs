@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
-use zeroshare_content::{Entry, Line};
+use zeroshare_content::{BlobId, Entry, GRAIN, HashKind, Line};
+use zeroshare_proof::{Midstates, sha256_of_each};
 
 use crate::beneath::{self, Access};
 use crate::hashing::{CopyError, copy_hashed, hash_bytes};
@@ -33,7 +34,42 @@ impl Staged {
         if self.is_proven(item) {
             return Ok(());
         }
-        let (found, midstates) = hash_bytes(wanted.blob.kind(), bytes);
+        self.put_hashed(item, bytes, hash_bytes(wanted.blob.kind(), bytes))
+    }
+
+    /// Takes whole items, each as [`put_item`](Self::put_item) does, and says how many of them are proven now and why not
+    /// the next one.
+    ///
+    /// Small ones are hashed together, which is faster.
+    pub fn put_items(&self, items: &[(u32, &[u8])]) -> (usize, Result<(), PutError>) {
+        let is_small = |(item, bytes): &&(u32, &[u8])| {
+            let wanted = self.plan.item(*item);
+            let is_sha256 = wanted.is_some_and(|item| item.blob.kind() == HashKind::Sha256);
+            is_sha256 && bytes.len() as u64 <= GRAIN && !self.is_proven(*item)
+        };
+        let small: Vec<(u32, &[u8])> = items.iter().filter(is_small).copied().collect();
+        let messages: Vec<&[u8]> = small.iter().map(|(_, bytes)| *bytes).collect();
+        let mut hashed = small.iter().zip(sha256_of_each(&messages)).peekable();
+        for (at, (item, bytes)) in items.iter().enumerate() {
+            let put = match hashed.next_if(|((of, _), _)| of == item) {
+                Some((_, digest)) => self.put_hashed(*item, bytes, (BlobId::Sha256(digest), None)),
+                None => self.put_item(*item, bytes),
+            };
+            if let Err(error) = put {
+                return (at, Err(error));
+            }
+        }
+        (items.len(), Ok(()))
+    }
+
+    /// Takes a whole item with what its bytes were found to hash to.
+    fn put_hashed(
+        &self,
+        item: u32,
+        bytes: &[u8],
+        (found, midstates): (BlobId, Option<Midstates>),
+    ) -> Result<(), PutError> {
+        let wanted = self.item(item)?;
         if found != wanted.blob {
             let blob = wanted.blob;
             return Err(PutError::Mismatch { blob, found });

@@ -197,6 +197,14 @@ impl Staged {
         Ok(bytes)
     }
 
+    /// Opens a file of an item for reading, proven or not: what is read counts only where the caller knows that it is proven.
+    ///
+    /// What was opened stays readable when the tree gets its name. [`PutError::NoSuchItem`] for the targets of symlinks, and
+    /// an error while there is no file yet.
+    pub fn open_item(&self, item: u32) -> Result<File, PutError> {
+        self.open_file(item, Access::Read)
+    }
+
     /// Which parts of an unfinished file are there, and who sent them; `None`: an earlier run got them.
     pub fn slices(&self, item: u32) -> Vec<(Range<u64>, Option<SourceId>)> {
         let sliced = self.slices.find(item);

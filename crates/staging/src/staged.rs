@@ -280,7 +280,8 @@ impl Staged {
         self.reached(Step::Proven(item));
     }
 
-    pub(crate) fn midstates_of(&self, item: u32) -> Option<Midstates> {
+    /// The midstates of a large item, once it is proven.
+    pub fn midstates_of(&self, item: u32) -> Option<Midstates> {
         locked(&self.midstates).get(&item).cloned()
     }
 

@@ -1,5 +1,6 @@
 //! One reader of one source.
 
+mod ahead;
 mod opened;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +17,8 @@ use super::{PieceSource, ReadError, Recheck, Records, is_absence};
 use crate::beneath::Beneath;
 use crate::digest::{DigestError, FileDigester};
 use crate::stamp::Stamp;
+use ahead::Ahead;
 use opened::Opened;
-
-/// A query for a range of lines may read so many for each one that is wanted.
-const SPARSE: usize = 8;
 
 /// Reads pieces of one source for one reader.
 pub struct PieceReader<'a> {
@@ -32,6 +31,8 @@ pub struct PieceReader<'a> {
     file: Option<Opened<'a>>,
     /// The directory of the last file of a run: the next one often lies in it too.
     directory: Option<(&'a [u8], Beneath)>,
+    /// What the index says of a range of lines.
+    ahead: Ahead,
 }
 
 impl<'a> PieceReader<'a> {
@@ -46,6 +47,7 @@ impl<'a> PieceReader<'a> {
             rechecked: BTreeSet::new(),
             file: None,
             directory: None,
+            ahead: Ahead::default(),
         }
     }
 
@@ -254,31 +256,16 @@ impl<'a> PieceReader<'a> {
         }
     }
 
-    fn stamps(&self, items: &[&Item]) -> Result<BTreeMap<u32, Stamp>, ReadError> {
+    fn stamps(&mut self, items: &[&Item]) -> Result<BTreeMap<u32, Stamp>, ReadError> {
         let Records::Indexed { index, tree } = &self.source.records else {
             return Ok(BTreeMap::new());
         };
         let files = items.iter().filter(|item| item.kind == ItemKind::File);
         let lines: Vec<u32> = files.map(|item| item.line).collect();
-        let (Some(first), Some(last)) = (lines.first().copied(), lines.last().copied()) else {
-            return Ok(BTreeMap::new());
-        };
-        // One query where most lines between are wanted, else one for each.
-        let ranges = if (last - first) as usize <= SPARSE * lines.len() {
-            vec![first..=last]
-        } else {
-            lines.into_iter().map(|line| line..=line).collect()
-        };
-        let mut stamps = BTreeMap::new();
-        for range in ranges {
-            stamps.extend(
-                index
-                    .files(*tree, range)?
-                    .into_iter()
-                    .map(|file| (file.line, file.stamp)),
-            );
-        }
-        Ok(stamps)
+        self.ahead.stamps(&lines, |lines| {
+            let files = index.files(*tree, lines)?.into_iter();
+            Ok(files.map(|file| (file.line, file.stamp)).collect())
+        })
     }
 
     fn is_indexed(&self) -> bool {

@@ -13,6 +13,7 @@ use super::catalogue::{CopyPlace, HeldCopy};
 use super::{OpenError, Shelf, ShelfEvent};
 use crate::beneath::{Beneath, Identity};
 use crate::index::{IndexError, TreeKey, TreeRecord, TreeSizes, TreeState};
+use crate::mounts::is_own_mount;
 use crate::stamp::Stamp;
 
 /// Midstates under which anything was sent are kept for 60 s; twice that, since peers' clocks differ.
@@ -46,8 +47,11 @@ impl Shelf {
         Ok(())
     }
 
-    /// Lists a store; one that was listed under another path already counts as empty.
+    /// Lists a store; one that was listed under another path already counts as empty, and so does one that we show ourselves.
     fn list_root(&self, root: usize, seen: &mut Vec<Identity>) -> io::Result<Listing> {
+        if is_own_mount(self.root_path(root)) {
+            return Ok(Listing::new());
+        }
         let opened = Beneath::open(self.root_path(root))?;
         let identity = opened.identity()?;
         if seen.contains(&identity) {
