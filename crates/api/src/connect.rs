@@ -7,6 +7,7 @@ mod endpoint;
 mod local;
 mod peer;
 mod pool;
+mod stream;
 mod traced;
 
 pub use endpoint::{EndpointError, LocalEndpoint};

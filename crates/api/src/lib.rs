@@ -10,6 +10,7 @@ pub mod connect;
 pub mod deadline;
 pub mod errors;
 pub mod health;
+pub mod parts;
 mod reflection;
 pub mod rpc;
 

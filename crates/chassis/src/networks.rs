@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fmt, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::FromStr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -11,6 +11,8 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de};
 use tracing::warn;
+
+use crate::settings::LeftAlone;
 
 /// How old the list of interfaces may be: a peer that asks just after a cable was plugged in waits at most that long.
 const REFRESH: Duration = Duration::from_secs(3);
@@ -114,6 +116,7 @@ type Listing = dyn Fn() -> io::Result<Vec<Network>> + Send + Sync;
 /// Who may read from this machine: loopback, directly connected networks, and those named.
 pub struct ReadableNetworks {
     named: Vec<Network>,
+    left_alone: LeftAlone,
     listing: Box<Listing>,
     changing: Mutex<Changing>,
 }
@@ -126,15 +129,20 @@ struct Changing {
 }
 
 impl ReadableNetworks {
-    /// The networks of this machine's interfaces, and these.
-    pub fn new(named: Vec<Network>) -> Self {
-        Self::with_listing(named, Box::new(connected_networks))
+    /// The networks of this machine's interfaces but those that are left alone, and these.
+    pub fn new(named: Vec<Network>, left_alone: LeftAlone) -> Self {
+        let listed = left_alone.clone();
+        Self {
+            left_alone,
+            ..Self::with_listing(named, Box::new(move || connected_networks(&listed)))
+        }
     }
 
     /// The same with another source for what is connected.
     pub fn with_listing(named: Vec<Network>, listing: Box<Listing>) -> Self {
         Self {
             named,
+            left_alone: LeftAlone::default(),
             listing,
             changing: Mutex::default(),
         }
@@ -156,7 +164,8 @@ impl ReadableNetworks {
 
     fn allows_at(&self, now: Instant, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        if address.is_loopback() || is_link_local(address) {
+        let is_near = is_link_local(address) && self.left_alone == LeftAlone::default();
+        if address.is_loopback() || is_near || is_link_local6(address) {
             return true;
         }
         if self.named.iter().any(|network| network.contains(address)) {
@@ -182,6 +191,29 @@ impl ReadableNetworks {
             .any(|network| network.contains(address))
     }
 
+    /// Says whether a machine that speaks from here may read: a link-local address says on which interface it is.
+    pub fn allows_from(&self, peer: SocketAddr) -> bool {
+        self.allows(peer.ip()) && !self.is_left_alone(peer)
+    }
+
+    fn is_left_alone(&self, peer: SocketAddr) -> bool {
+        let SocketAddr::V6(peer) = peer else {
+            return false;
+        };
+        let is_asked = peer.ip().is_unicast_link_local() && peer.scope_id() != 0;
+        if !is_asked || self.left_alone == LeftAlone::default() {
+            return false;
+        }
+        let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+        let scope = Some(peer.scope_id());
+        let on_it = || interfaces.iter().filter(move |one| one.index == scope);
+        let ips: Vec<IpAddr> = on_it().map(if_addrs::Interface::ip).collect();
+        // An interface that is gone, or cannot be looked at, is nobody's to read by.
+        on_it()
+            .next()
+            .is_none_or(|one| self.left_alone.reason(&one.name, &ips).is_some())
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Changing> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -199,16 +231,26 @@ impl fmt::Debug for ReadableNetworks {
 fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
+        IpAddr::V6(_) => is_link_local6(address),
     }
 }
 
-/// The networks that this machine's interfaces are in, loopback left out.
-pub fn connected_networks() -> io::Result<Vec<Network>> {
-    let networks = if_addrs::get_if_addrs()?
-        .into_iter()
-        .filter(|interface| !interface.is_loopback())
-        .map(|interface| match interface.addr {
+fn is_link_local6(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+/// The networks that this machine's interfaces are in, but for loopback and those that are left alone.
+pub fn connected_networks(left_alone: &LeftAlone) -> io::Result<Vec<Network>> {
+    let all = if_addrs::get_if_addrs()?;
+    let is_left_alone = |one: &if_addrs::Interface| {
+        let of_same = all.iter().filter(|other| other.name == one.name);
+        let ips: Vec<IpAddr> = of_same.map(if_addrs::Interface::ip).collect();
+        left_alone.reason(&one.name, &ips).is_some()
+    };
+    let networks = all
+        .iter()
+        .filter(|interface| !interface.is_loopback() && !is_left_alone(interface))
+        .map(|interface| match &interface.addr {
             if_addrs::IfAddr::V4(v4) => Network::of(v4.ip.into(), prefix_of(v4.netmask.into())),
             if_addrs::IfAddr::V6(v6) => Network::of(v6.ip.into(), prefix_of(v6.netmask.into())),
         })
@@ -350,8 +392,24 @@ mod tests {
     }
 
     #[test]
+    fn interfaces_that_are_left_alone_let_nobody_read() {
+        let all: LeftAlone = LeftAlone {
+            excluded: vec!["*".parse().unwrap()],
+            ..LeftAlone::default()
+        };
+        assert_eq!(connected_networks(&all).unwrap(), []);
+        let readable = ReadableNetworks::new(Vec::new(), all);
+        let near: SocketAddr = "[fe80::1%1]:1".parse().unwrap();
+        assert!(!readable.allows_from(near));
+        assert!(!readable.allows(address("169.254.3.4")));
+        let open = ReadableNetworks::new(Vec::new(), LeftAlone::default());
+        assert!(open.allows_from(near));
+        assert!(open.allows(address("169.254.3.4")));
+    }
+
+    #[test]
     fn this_machines_interfaces_are_listed() {
-        for network in connected_networks().unwrap() {
+        for network in connected_networks(&LeftAlone::default()).unwrap() {
             assert!(network.prefix() > 0);
             assert!(!network.base().is_loopback());
         }

@@ -14,6 +14,7 @@ mod request;
 mod seats;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod watchdog;
 
 use std::{
@@ -29,6 +30,7 @@ pub use self::{
     bounds::{Bounds, LanBounds},
     direct::{DirectBody, Parts},
     pages::{PageBudget, PageClaim},
+    tls::Tls,
 };
 use crate::{
     Lifetime,
@@ -67,6 +69,15 @@ pub enum Welcome {
 /// Decides at the door what becomes of an address.
 pub type Admission = Arc<dyn Fn(IpAddr) -> Welcome + Send + Sync>;
 
+/// Who may come in from the LAN.
+#[derive(Clone)]
+pub struct Entrance {
+    /// By address.
+    pub admission: Admission,
+    /// By what they prove; `None`: nothing is asked, and nothing is encrypted.
+    pub tls: Option<Tls>,
+}
+
 /// Serves a local API until the lifetime stops and its calls are done, or a few seconds have passed.
 ///
 /// Needs a runtime, as it may be called on any.
@@ -97,7 +108,7 @@ pub async fn serve_local_within(
             }
         }
     }
-    let acceptor = Acceptor::new(routes, bounds, &lifetime);
+    let acceptor = Acceptor::new(routes, bounds, None, &lifetime);
     for door in unix {
         acceptor.open(door);
     }
@@ -110,24 +121,43 @@ pub async fn serve_local_within(
 
 /// Serves the LAN until the lifetime stops and its calls are done, or a few seconds have passed.
 ///
-/// Whoever `admission` does not let in gets one answer or none, and has few seats.
+/// Whoever its admission does not let in gets one answer or none, and has few seats. Where TLS is asked for, it comes
+/// first: whoever proves nothing gets not a byte.
 pub async fn serve_lan(
     listeners: Vec<TcpListener>,
     routes: Routes,
     bounds: LanBounds,
-    admission: Admission,
+    entrance: Entrance,
     lifetime: Lifetime,
 ) -> io::Result<()> {
     let mut doors = Vec::new();
     for listener in listeners {
-        doors.push(TcpDoor::new(listener, Some(admission.clone()), &bounds)?);
+        let admission = entrance.admission.clone();
+        doors.push(TcpDoor::new(listener, Some(admission), &bounds)?);
     }
-    let acceptor = Acceptor::new(routes, bounds, &lifetime);
+    let acceptor = Acceptor::new(routes, bounds, entrance.tls, &lifetime);
     for door in doors {
         acceptor.open(door);
     }
     acceptor.finish(&lifetime).await;
     Ok(())
+}
+
+impl From<Admission> for Entrance {
+    fn from(admission: Admission) -> Self {
+        Self {
+            admission,
+            tls: None,
+        }
+    }
+}
+
+impl fmt::Debug for Entrance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entrance")
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Display for PeerCredentials {

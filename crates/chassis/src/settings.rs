@@ -5,12 +5,14 @@
 
 mod common;
 mod file;
+mod interface_name;
 mod static_peer;
 
 use std::path::PathBuf;
 
 pub use common::{CommonConfig, CommonSettings, LogConfig, LogSettings};
 pub use file::{ConfigFile, load_file};
+pub use interface_name::{AloneReason, InterfaceName, InterfaceNameError, LeftAlone};
 pub use static_peer::{StaticPeer, StaticPeerError};
 
 /// Why settings were refused.
@@ -52,6 +54,16 @@ pub enum SettingsError {
         /// What is wrong with it.
         why: String,
     },
+}
+
+impl SettingsError {
+    /// Says that a setting cannot be used because of this.
+    pub fn because(name: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Value {
+            name,
+            why: crate::process::chain(error),
+        }
+    }
 }
 
 /// The flag's (or environment's) value, else the file's, else the default.

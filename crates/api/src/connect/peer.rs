@@ -1,18 +1,25 @@
 //! Channels to stores of peers.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 use tonic::transport::{Endpoint, Uri};
 use tower::service_fn;
+use zeroshare_identity::Member;
+use zeroshare_wire::datagram::{NodeId, PublicKey};
 
-use super::{PeerPool, TracedChannel};
+use super::{PeerPool, TracedChannel, stream::PeerStream};
 
 /// Larger windows were no faster on 10 Gbit/s, and eight providers' worth of these fits in memory.
 pub(super) const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 
-/// See [`STREAM_WINDOW_BYTES`].
+/// Of a connection between services of one machine.
 pub(super) const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// A whole chunk of a piece comes in one frame.
@@ -21,14 +28,32 @@ const MAX_FRAME_BYTES: u32 = 1024 * 1024;
 /// How patient a reader is with a peer.
 #[derive(Debug, Clone)]
 pub struct PeerChannelOptions {
-    /// How long TCP may take to connect.
+    /// How long TCP, and TLS where it is spoken, may take to connect.
     pub connect_time: Duration,
     /// While a call waits, the peer is asked so often whether it still lives.
     pub keep_alive_interval: Duration,
     /// A peer that does not answer that for so long is dead: its calls fail.
     pub keep_alive_time: Duration,
+    /// What a peer may send ahead of what was read of one answer, in bytes; twice that for all answers on a connection. HTTP/2
+    /// tells the sender only when half of it was read.
+    pub window_bytes: u32,
     /// Connections that are shared with others; `None`: each channel has its own.
     pub pool: Option<PeerPool>,
+    /// As whom this node speaks, over TLS and to its group alone; `None`: as nobody, and in the clear.
+    pub member: Option<Arc<Member>>,
+    /// Who must answer, where that is known and a member can prove it; `None`: any member.
+    pub node: Option<NodeId>,
+}
+
+impl PeerChannelOptions {
+    /// The same for one node, which another at its address cannot stand in for.
+    #[must_use]
+    pub fn expecting(&self, node: Option<NodeId>) -> Self {
+        Self {
+            node: node.filter(|_| self.member.is_some()),
+            ..self.clone()
+        }
+    }
 }
 
 /// A peer could not be reached.
@@ -50,6 +75,14 @@ pub enum ConnectError {
         /// Why.
         source: io::Error,
     },
+    /// It is not of this node's group, or not who it should be.
+    #[error("{address} did not prove to be a member of this group")]
+    Unproven {
+        /// Who was called.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// It hung up at once.
     #[error("{address} does not speak HTTP/2")]
     NotHttp2 {
@@ -66,7 +99,10 @@ impl Default for PeerChannelOptions {
             connect_time: Duration::from_secs(2),
             keep_alive_interval: Duration::from_secs(2),
             keep_alive_time: Duration::from_secs(4),
+            window_bytes: STREAM_WINDOW_BYTES,
             pool: None,
+            member: None,
+            node: None,
         }
     }
 }
@@ -81,7 +117,7 @@ pub async fn peer_channel(
     let Some(pool) = &options.pool else {
         return own_channel(address, options).await;
     };
-    let seat = pool.seat(address);
+    let seat = pool.seat(address, options.node);
     let made = seat
         .channel
         .get_or_try_init(|| own_channel(address, options));
@@ -93,15 +129,23 @@ async fn own_channel(
     address: SocketAddr,
     options: &PeerChannelOptions,
 ) -> Result<TracedChannel, ConnectError> {
-    let waited = options.connect_time;
+    let caller = Caller {
+        address,
+        waited: options.connect_time,
+        member: options.member.clone(),
+        wanted: options.node,
+        proven: Arc::default(),
+    };
+    let proven = caller.proven.clone();
     // Connected by hand the first time, so that the error still says why.
-    let mut first = Some(connect(address, waited).await?);
+    let mut first = Some(caller.connect().await?);
     let connector = service_fn(move |_: Uri| {
         let ready = first.take();
+        let caller = caller.clone();
         async move {
             match ready {
                 Some(stream) => Ok::<_, ConnectError>(TokioIo::new(stream)),
-                None => Ok(TokioIo::new(connect(address, waited).await?)),
+                None => Ok(TokioIo::new(caller.connect().await?)),
             }
         }
     });
@@ -109,17 +153,44 @@ async fn own_channel(
         .connect_with_connector(connector)
         .await
         .map_err(|source| ConnectError::NotHttp2 { address, source })?;
-    Ok(TracedChannel::new(channel))
+    Ok(TracedChannel::new(channel).proven(proven.get().copied()))
 }
 
-async fn connect(address: SocketAddr, waited: Duration) -> Result<TcpStream, ConnectError> {
-    let failed = |source| ConnectError::Failed { address, source };
-    let stream = timeout(waited, TcpStream::connect(address))
-        .await
-        .map_err(|_| ConnectError::TimedOut { address, waited })?
-        .map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
-    Ok(stream)
+/// Connects, again when the connection was lost.
+#[derive(Clone)]
+struct Caller {
+    address: SocketAddr,
+    waited: Duration,
+    member: Option<Arc<Member>>,
+    wanted: Option<NodeId>,
+    /// Who answered the first time; a channel stays with that one.
+    proven: Arc<OnceLock<PublicKey>>,
+}
+
+impl Caller {
+    async fn connect(&self) -> Result<PeerStream, ConnectError> {
+        let (address, waited) = (self.address, self.waited);
+        timeout(waited, self.connect_patiently())
+            .await
+            .map_err(|_| ConnectError::TimedOut { address, waited })?
+    }
+
+    async fn connect_patiently(&self) -> Result<PeerStream, ConnectError> {
+        let address = self.address;
+        let failed = |source| ConnectError::Failed { address, source };
+        let stream = TcpStream::connect(address).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        let Some(member) = &self.member else {
+            return Ok(PeerStream::Plain(stream));
+        };
+        let wanted = self.wanted.or(self.proven.get().map(NodeId::of));
+        let (stream, key) = member
+            .connect(stream, wanted)
+            .await
+            .map_err(|source| ConnectError::Unproven { address, source })?;
+        self.proven.get_or_init(|| key);
+        Ok(PeerStream::Tls(Box::new(stream)))
+    }
 }
 
 fn settings(address: SocketAddr, options: &PeerChannelOptions) -> Endpoint {
@@ -135,7 +206,7 @@ fn settings(address: SocketAddr, options: &PeerChannelOptions) -> Endpoint {
         .http2_keep_alive_interval(options.keep_alive_interval)
         .keep_alive_timeout(options.keep_alive_time)
         .keep_alive_while_idle(false)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(options.window_bytes)
+        .initial_connection_window_size(options.window_bytes.saturating_mul(2))
         .max_frame_size(MAX_FRAME_BYTES)
 }

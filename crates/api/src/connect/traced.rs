@@ -13,6 +13,7 @@ use tonic::{Status, TimeoutExpired, body::Body, transport::Channel};
 use tower::Service;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use zeroshare_wire::datagram::PublicKey;
 
 use super::pool::Seat;
 
@@ -26,6 +27,8 @@ type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Debug, Clone)]
 pub struct TracedChannel {
     channel: Channel,
+    /// Who proved to be at the other end.
+    proven: Option<PublicKey>,
     /// Its place among shared connections, for as long as it is used.
     _seat: Option<Arc<Seat>>,
 }
@@ -35,8 +38,18 @@ impl TracedChannel {
     pub fn new(channel: Channel) -> Self {
         Self {
             channel,
+            proven: None,
             _seat: None,
         }
+    }
+
+    /// The node key that the other end proved to have, and has after each new connection too; `None` without TLS.
+    pub fn node_key(&self) -> Option<PublicKey> {
+        self.proven
+    }
+
+    pub(super) fn proven(self, proven: Option<PublicKey>) -> Self {
+        Self { proven, ..self }
     }
 
     /// A user of a shared connection.

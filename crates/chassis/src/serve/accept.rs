@@ -12,7 +12,7 @@ use tonic::service::Routes;
 use tracing::{debug, warn};
 
 use super::{
-    Admission, Bounds, PeerAddress, PeerCredentials, Welcome,
+    Admission, Bounds, PeerAddress, PeerCredentials, Tls, Welcome,
     connection::{self, Guest},
     seats::{PeerKey, Seats},
 };
@@ -29,6 +29,7 @@ const DRAIN_MARGIN: Duration = Duration::from_secs(1);
 pub(super) struct Acceptor {
     routes: Routes,
     bounds: Arc<Bounds>,
+    tls: Option<Tls>,
     seats: Arc<Seats>,
     lifetime: Lifetime,
 }
@@ -53,12 +54,18 @@ pub(super) struct Knock<I> {
 }
 
 impl Acceptor {
-    pub(super) fn new(routes: Routes, bounds: Bounds, lifetime: &Lifetime) -> Self {
+    pub(super) fn new(
+        routes: Routes,
+        bounds: Bounds,
+        tls: Option<Tls>,
+        lifetime: &Lifetime,
+    ) -> Self {
         let seats = Seats::new(&bounds);
         let routes = routes.prepare();
         Self {
             routes,
             bounds: Arc::new(bounds),
+            tls,
             seats,
             lifetime: lifetime.child(),
         }
@@ -123,6 +130,7 @@ impl Acceptor {
             address,
             credentials,
             refusal,
+            tls: self.tls.clone(),
         };
         let served = connection::serve(
             guest,

@@ -16,7 +16,7 @@ use tonic::{Status, service::Routes};
 use tracing::debug;
 
 use super::{
-    Bounds, PeerAddress, PeerCredentials,
+    Bounds, PeerAddress, PeerCredentials, Tls,
     activity::Activity,
     metered::Metered,
     request::{Caller, Calls, Limits, Refusal},
@@ -36,6 +36,17 @@ pub(super) struct Guest<I> {
     pub(super) credentials: Option<PeerCredentials>,
     /// What it is told instead of being served.
     pub(super) refusal: Option<Status>,
+    /// What it must prove first.
+    pub(super) tls: Option<Tls>,
+}
+
+/// A connection over which HTTP is spoken, and since when it is there.
+struct Talk {
+    calls: Calls,
+    activity: Arc<Activity>,
+    told: Arc<Notify>,
+    address: Option<PeerAddress>,
+    began: Instant,
 }
 
 impl<I> Guest<I> {
@@ -72,13 +83,59 @@ pub(super) async fn serve<I>(
         }),
     };
     let Guest {
-        io, seat, address, ..
+        io,
+        seat,
+        address,
+        tls,
+        ..
     } = guest;
+    let talk = Talk {
+        calls,
+        activity: activity.clone(),
+        told,
+        address,
+        began: Instant::now(),
+    };
+    let io = Metered::new(io, activity);
+    match tls {
+        None => converse(io, talk, &bounds, &lifetime).await,
+        Some(tls) => {
+            let proving = time::timeout(bounds.first_request, tls.accept(io));
+            let proven = tokio::select! {
+                proven = proving => proven,
+                () = lifetime.stopping() => return,
+            };
+            match proven {
+                Ok(Ok(io)) => converse(io, talk, &bounds, &lifetime).await,
+                Ok(Err(error)) => {
+                    let why = crate::process::chain(&error);
+                    debug!(peer = ?address, why, "connection refused");
+                }
+                Err(_) => {
+                    debug!(peer = ?address, "connection cut: it did not prove itself in time");
+                }
+            }
+        }
+    }
+    drop(seat);
+}
+
+/// Speaks HTTP until it ends or has to.
+async fn converse<I>(io: I, talk: Talk, bounds: &Bounds, lifetime: &Lifetime)
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let Talk {
+        calls,
+        activity,
+        told,
+        address,
+        began,
+    } = talk;
     let streams = AbortOnDrop(lifetime.child());
-    let builder = builder(&bounds, Streams(streams.0.clone()));
-    let io = TokioIo::new(Metered::new(io, activity.clone()));
-    let mut connection = pin!(builder.serve_connection(io, calls));
-    let mut watchdog = Watchdog::new(&bounds, Instant::now());
+    let builder = builder(bounds, Streams(streams.0.clone()));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), calls));
+    let mut watchdog = Watchdog::new(bounds, began);
     let mut looks = time::interval(bounds.look_interval());
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut leaving = pin!(either(lifetime.stopping(), told.notified()));
@@ -108,7 +165,6 @@ pub(super) async fn serve<I>(
             () = drained.as_mut(), if is_draining => break,
         }
     }
-    drop(seat);
 }
 
 async fn either(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {

@@ -4,6 +4,7 @@ mod ending;
 mod hostile;
 mod polite;
 mod probe;
+mod tls;
 
 use std::{
     io,
@@ -25,7 +26,7 @@ use tokio::{
 use tonic::service::Routes;
 
 use self::probe::Probe;
-use super::{Admission, Bounds, Welcome, connection, serve_lan};
+use super::{Admission, Bounds, Entrance, Welcome, connection, serve_lan};
 use crate::{Lifetime, listen::bind_lan};
 
 /// No test waits longer for anything.
@@ -47,12 +48,16 @@ impl Server {
     }
 
     fn start_admitting(bounds: Bounds, admission: Admission) -> Self {
+        Self::start_behind(bounds, admission.into())
+    }
+
+    fn start_behind(bounds: Bounds, entrance: Entrance) -> Self {
         let lifetime = Lifetime::new();
         let listeners = bind_lan(0, false).unwrap();
         let port = listeners[0].local_addr().unwrap().port();
         let routes = Routes::new(Probe);
         let server = lifetime.child();
-        let serving = serve_lan(listeners, routes, bounds, admission, server);
+        let serving = serve_lan(listeners, routes, bounds, entrance, server);
         let served = Lifetime::new().spawn("server", serving);
         Self {
             lifetime,

@@ -32,7 +32,8 @@ pub struct CommonSettings {
     /// The port of this node, for TCP and UDP; 0 takes any [default: 38339 if it is free, else any].
     #[arg(long, env = "ZEROSHARE_PORT")]
     pub port: Option<u16>,
-    /// A peer to ask although it is not found by itself, and who may ask; may be repeated.
+    /// A peer to ask although it is not found by itself, and who may ask: an address, or a name of one or several (looked up
+    /// again every minute), as of a headless service; may be repeated.
     #[arg(
         long,
         value_name = "HOST[:PORT]",
@@ -40,6 +41,10 @@ pub struct CommonSettings {
         value_delimiter = ','
     )]
     pub static_peer: Vec<StaticPeer>,
+    /// The file with the secret of this node's group: machines that have the same find and read each other only, over TLS, and
+    /// say nothing to others [default: no group]. Make one with `head -c 32 /dev/urandom | base64`.
+    #[arg(long, value_name = "FILE", env = "ZEROSHARE_GROUP_SECRET")]
+    pub group_secret: Option<PathBuf>,
 }
 
 /// What all services of a node run with.
@@ -55,6 +60,8 @@ pub struct CommonConfig {
     pub port_may_change: bool,
     /// Peers to ask although they are not found, and who may ask.
     pub static_peers: Vec<StaticPeer>,
+    /// Where the secret of this node's group lies; `None`: it belongs to none.
+    pub group_secret: Option<PathBuf>,
 }
 
 impl CommonConfig {
@@ -85,6 +92,7 @@ impl CommonConfig {
             port: port.unwrap_or(DEFAULT_PORT),
             port_may_change: port.is_none(),
             static_peers: choose_list(flags.static_peer, file.static_peer),
+            group_secret: flags.group_secret.or(file.group_secret),
         })
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     health::Health,
     listen::bind_lan,
     propagate,
-    serve::{Bounds, serve_lan},
+    serve::{Admission, Bounds, serve_lan},
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -219,12 +219,12 @@ async fn serve_health(lifetime: &Lifetime) -> u16 {
     let listeners = bind_lan(0, false).unwrap();
     let port = listeners[0].local_addr().unwrap().port();
     let routes = Routes::new(service);
-    let everybody = Arc::new(|_| crate::serve::Welcome::Served);
+    let everybody: Admission = Arc::new(|_| crate::serve::Welcome::Served);
     let serving = serve_lan(
         listeners,
         routes,
         Bounds::lan(),
-        everybody,
+        everybody.into(),
         lifetime.child(),
     );
     drop(lifetime.spawn("server", serving));
