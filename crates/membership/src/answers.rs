@@ -3,6 +3,9 @@
 //! On a large network many could answer: each waits for a random time, and stays silent when it heard enough others
 //! first, from different addresses. Strangers who asked everybody are answered to everybody's hearing, never by unicast,
 //! so that nobody can have the answers of many sent to somebody else; and no answer is longer than its question.
+//!
+//! An answer says how long it was held back, so that everybody who heard it and its question knows how long the network
+//! takes for what goes to all: over ten times as much answers are spread.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +34,9 @@ use crate::{
 /// Answers that wait for their time: as many as there are questions within the longest spread on a busy LAN.
 const MOST_WAITING: usize = 1_024;
 
+/// Of a newly measured time so much counts: one late answer is not the whole picture.
+const NEW_MEASURE: f64 = 0.3;
+
 /// No asker gets more answers than this out of those who listen to each other.
 const MOST_ENOUGH: u8 = 8;
 
@@ -54,21 +60,35 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Answers {
     waiting: BTreeMap<u64, Waiting>,
     due: BTreeSet<(Instant, u64)>,
+    took: Option<Duration>,
 }
 
 #[derive(Debug)]
 struct Waiting {
+    asked_at: Instant,
     due: Instant,
     destination: Destination,
     asker: (Place, Speech),
-    payload: Vec<u8>,
+    answer: Answer,
+    trace: Option<TraceContext>,
     /// Stop once so many others answered; `None`: in a round nobody listens.
     enough: Option<u8>,
-    /// Who else answered, for each name in the answer: others may hold one and not the other.
+    /// Who else answered, for each name in the answer and at most as many as are enough: others may hold one and not the
+    /// other.
     heard: BTreeMap<Tag, BTreeSet<Place>>,
 }
 
 impl Answers {
+    /// How long an answer to everybody takes besides the time that it is held back, smoothed.
+    pub(crate) fn took(&self) -> Option<Duration> {
+        self.took
+    }
+
+    fn measure(&mut self, took: Duration) {
+        let before = self.took.unwrap_or(took);
+        self.took = Some(before.mul_f64(1.0 - NEW_MEASURE) + took.mul_f64(NEW_MEASURE));
+    }
+
     pub(crate) fn next(&self) -> Option<Instant> {
         self.due.first().map(|(at, _)| *at)
     }
@@ -85,7 +105,8 @@ impl Answers {
         // Who only waits for it too helps nobody.
         let holds = |holding: &&Holding| holding.part > 0;
         for holding in answer.holdings.iter().filter(holds) {
-            if let Some(heard) = waiting.heard.get_mut(&holding.tag) {
+            let heard = waiting.heard.get_mut(&holding.tag);
+            if let Some(heard) = heard.filter(|heard| heard.len() < usize::from(enough)) {
                 heard.insert(source);
             }
         }
@@ -137,7 +158,7 @@ impl Membership {
         }
         let names = answer.holdings.iter().map(|holding| holding.tag);
         let others = names.map(|name| (name, BTreeSet::new())).collect();
-        let payload = self.identity.say(Body::Answer(answer), trace);
+        let payload = self.identity.say(Body::Answer(answer.clone()), trace);
         if payload.len() > len {
             return Err(DropReason::ReplyTooLong);
         }
@@ -152,10 +173,12 @@ impl Membership {
             return Ok(());
         };
         let waiting = Waiting {
+            asked_at: now,
             due: now + delay,
             destination,
             asker: (heard.key.1, self.speech_of_answer(heard)),
-            payload,
+            answer,
+            trace,
             enough: (query.round == 0).then_some(query.enough.min(MOST_ENOUGH)),
             heard: others,
         };
@@ -179,6 +202,7 @@ impl Membership {
             nonce: query.nonce,
             day: query.day,
             holdings: AtMost::first(holdings),
+            held_back: Some(LONGEST_SPREAD),
         };
         (contents, answer)
     }
@@ -229,6 +253,20 @@ impl Membership {
         chosen.then(|| between(&mut self.rng, Duration::ZERO, spread))
     }
 
+    /// Learns from the first answer to a question how long the network takes.
+    ///
+    /// Whoever lies about it makes answers be spread over no more than they are on the slowest network, or no less than
+    /// on the fastest.
+    pub(crate) fn measure_answer(&mut self, now: Instant, heard: &Heard, answer: &Answer) {
+        let Some(held_back) = answer.held_back.filter(|_| heard.road != Road::Unicast) else {
+            return;
+        };
+        if let Some(asked_at) = self.questions.take_time_of(answer.nonce) {
+            let passed = now.saturating_duration_since(asked_at);
+            self.answers.measure(passed.saturating_sub(held_back));
+        }
+    }
+
     /// Gives the answers whose time has come.
     pub(crate) fn speak_answers(&mut self, now: Instant) {
         while let Some(&(at, nonce)) = self.answers.due.first() {
@@ -239,7 +277,13 @@ impl Membership {
                 self.answers.due.pop_first();
                 continue;
             };
-            self.reply(now, waiting.asker, waiting.destination, waiting.payload);
+            let held_back = now.saturating_duration_since(waiting.asked_at);
+            let answer = Body::Answer(Answer {
+                held_back: Some(held_back.min(LONGEST_SPREAD)),
+                ..waiting.answer
+            });
+            let payload = self.identity.say(answer, waiting.trace);
+            self.reply(now, waiting.asker, waiting.destination, payload);
         }
     }
 }

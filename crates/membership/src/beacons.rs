@@ -9,13 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use zeroshare_wire::datagram::{Alive, Body, FilterPart};
+use zeroshare_wire::datagram::{Alive, Body, FilterPart, MIN_BEACON_BYTES};
 
 use crate::{
     chance::between,
     event::Destination,
     machine::Membership,
     peers::{Entry, PeerKey},
+    place::Place,
     rates::Speech,
     settings::Presence,
 };
@@ -57,10 +58,20 @@ pub(crate) const SMALL_NETWORK: usize = 100;
 /// For each node known, a greeting may come later by this: a newcomer is greeted by all of them.
 const GREETING_STEP: Duration = Duration::from_millis(2);
 
+/// What had no room among the greetings comes after this, all of it anew.
+const GREETING_PAUSE: Duration = Duration::from_secs(1);
+
 /// Greetings that wait.
 const MOST_GREETINGS: usize = 256;
 
-/// Peers to which beacons go by unicast because no road to everybody reaches them.
+/// A neighbour heard for the first time so lately may be reached by a road to everybody without being heard on it yet: it was
+/// greeted, and says itself what roads there are with its second beacon.
+const NEW_NEIGHBOUR: Duration = Duration::from_secs(10);
+
+/// About what a beacon takes beside its filter.
+const BARE_BEACON_BYTES: u64 = MIN_BEACON_BYTES as u64;
+
+/// Peers to which a beacon or a question goes by unicast because no road to everybody reaches them; of more each in turn.
 const MOST_UNICAST_ONLY: usize = 64;
 
 /// Which roads to take.
@@ -72,6 +83,15 @@ pub(crate) enum Reach {
     EveryRoad,
 }
 
+/// To whom something goes that is for everybody.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Audience {
+    /// By which roads.
+    pub(crate) reach: Reach,
+    /// Which of those whom no road reaches come first, when there are too many for one time.
+    pub(crate) turn: u32,
+}
+
 /// When to speak.
 #[derive(Debug, Default)]
 pub(crate) struct Beacons {
@@ -81,6 +101,10 @@ pub(crate) struct Beacons {
     last_change: Option<Instant>,
     /// The interval that followed from the last one.
     interval: Option<Duration>,
+    /// In how long everybody's beacons come to their share, by the last one.
+    fair: Duration,
+    /// How many there were.
+    turn: u32,
     /// The first beacon on new interfaces.
     arrival: Option<Arrival>,
     greetings: BTreeMap<PeerKey, Instant>,
@@ -120,14 +144,26 @@ impl Membership {
         self.plan_regular(now, SECOND_BEACON);
     }
 
+    /// Plans a beacon because its filter would say something new; on a large network it has none.
+    pub(crate) fn announce_holdings(&mut self, now: Instant) {
+        if self.peers.counted() <= SMALL_NETWORK {
+            self.announce_change(now);
+        }
+    }
+
     /// Plans a beacon because it would say something new.
+    ///
+    /// The same may be new at many nodes at once, and again soon: the more there are, the longer it may take, and the
+    /// beacons about changes come to no more than the others.
     pub(crate) fn announce_change(&mut self, now: Instant) {
         let Some(regular) = self.beacons.regular else {
             return;
         };
+        let fair = self.beacons.fair;
         let last = self.beacons.last_change;
-        let distance = last.map_or(now, |last| last + CHANGE_DISTANCE);
-        let at = distance.max(now + between(&mut self.rng, CHANGE_DELAY, CHANGE_DELAY * 2));
+        let distance = last.map_or(now, |last| last + fair.max(CHANGE_DISTANCE));
+        let longest = CHANGE_DELAY + CHANGE_DELAY.max(fair / 4);
+        let at = distance.max(now + between(&mut self.rng, CHANGE_DELAY, longest));
         if at < regular {
             self.beacons.regular = Some(at);
             self.beacons.last_change = Some(at);
@@ -150,45 +186,91 @@ impl Membership {
             self.beacon(now, |index| arrival.interfaces.contains(&index));
         }
         if self.beacons.regular.is_some_and(|at| at <= now) {
-            let bytes = self.beacon(now, |_| true);
-            let nodes = u64::from(self.estimate()) + 1;
-            let fair = Duration::from_millis(nodes * bytes * 1_000 / LAN_BYTES_PER_SECOND);
-            let interval = fair.clamp(self.shortest_interval(), LONGEST_INTERVAL);
+            let interval = self.next_interval(now);
+            // Before it is said, because it says for how long it counts.
             self.beacons.interval = Some(interval);
+            self.beacon(now, |_| true);
             self.plan_regular(now, interval);
         }
     }
 
-    /// Says on some interfaces that this node lives, and how many bytes that came to.
-    fn beacon(&mut self, now: Instant, speaks_on: impl Fn(u32) -> bool) -> u64 {
-        let mut destinations = self.everybody(now, Reach::Heard);
+    /// After how long everybody's beacons of today's size have come to their share.
+    fn next_interval(&mut self, now: Instant) -> Duration {
+        let destinations = self.beacon_destinations(now).len() as u64;
+        let each: u64 = self
+            .summed_up()
+            .iter()
+            .map(|part| {
+                let filter = part.as_ref().map_or(0, |part| part.bloom.as_bytes().len());
+                BARE_BEACON_BYTES + filter as u64
+            })
+            .sum();
+        let nodes = u64::from(self.estimate()) + 1;
+        let fair =
+            Duration::from_millis(nodes * destinations * each * 1_000 / LAN_BYTES_PER_SECOND);
+        self.beacons.fair = fair;
+        fair.clamp(self.shortest_interval(), LONGEST_INTERVAL)
+    }
+
+    /// Says on some interfaces that this node lives.
+    fn beacon(&mut self, now: Instant, speaks_on: impl Fn(u32) -> bool) {
+        let mut destinations = self.beacon_destinations(now);
+        self.beacons.turn = self.beacons.turn.wrapping_add(1);
         destinations.retain(|destination| match destination {
             Destination::Everybody { interface, .. } => speaks_on(*interface),
             Destination::One(_) => true,
         });
-        let mut bytes = 0;
-        for payload in self.alive() {
-            bytes += (payload.len() * destinations.len()) as u64;
+        for payload in self.alive(now) {
             for destination in &destinations {
                 self.send(now, *destination, Speech::Own, payload.clone());
             }
         }
-        bytes
     }
 
-    /// One beacon, or as many as filters are needed.
-    fn alive(&mut self) -> Vec<Vec<u8>> {
-        let parts: Vec<Option<FilterPart>> = if self.peers.counted() <= SMALL_NETWORK {
+    /// Where beacons go: as [`Self::everybody`], but for those who may yet turn out to hear what goes to all.
+    fn beacon_destinations(&self, now: Instant) -> Vec<Destination> {
+        let audience = Audience {
+            reach: Reach::Heard,
+            turn: self.beacons.turn,
+        };
+        let mut destinations = self.everybody(now, audience);
+        destinations.retain(|destination| match destination {
+            Destination::Everybody { .. } => true,
+            Destination::One(address) => !self.is_new_neighbour(now, &Place::of(*address)),
+        });
+        destinations
+    }
+
+    fn is_new_neighbour(&self, now: Instant, place: &Place) -> bool {
+        let is_new =
+            |entry: &Entry| now.saturating_duration_since(entry.first_heard()) < NEW_NEIGHBOUR;
+        self.surroundings.interface_of(place).is_some()
+            && !self.paging.is_static(place)
+            && self.peers.of_place(*place).all(|(_, entry)| is_new(entry))
+    }
+
+    /// What is held in sum, in as many parts as are needed; nothing on large networks.
+    fn summed_up(&mut self) -> Vec<Option<FilterPart>> {
+        if self.peers.counted() <= SMALL_NETWORK {
             self.holdings.summary().into_iter().map(Some).collect()
         } else {
             vec![None]
-        };
+        }
+    }
+
+    /// One beacon, or as many as filters are needed.
+    fn alive(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        let parts = self.summed_up();
         let interval = self
             .beacons
             .interval
             .unwrap_or(INTERVAL_ALONE)
             .max(INTERVAL_ALONE);
-        let (ttl, known_nodes) = (interval.mul_f64(LIVES), self.estimate());
+        // Of very many whom no road reaches each hears only every so manyth beacon.
+        let alone = self.unicast_only(now).count().div_ceil(MOST_UNICAST_ONLY);
+        let turns = u32::try_from(alone).unwrap_or(u32::MAX).max(1);
+        let ttl = interval.saturating_mul(turns).mul_f64(LIVES);
+        let known_nodes = self.estimate();
         let say = |filter| {
             let body = Body::Alive(Alive {
                 ttl,
@@ -218,8 +300,8 @@ impl Membership {
     }
 
     /// Where to send so that everybody hears it, in order.
-    pub(crate) fn everybody(&self, now: Instant, reach: Reach) -> Vec<Destination> {
-        let needed = match reach {
+    pub(crate) fn everybody(&self, now: Instant, audience: Audience) -> Vec<Destination> {
+        let needed = match audience.reach {
             Reach::Heard => self.peers.needed_roads(now),
             Reach::EveryRoad => BTreeSet::new(),
         };
@@ -231,10 +313,16 @@ impl Membership {
                 road,
             }));
         }
-        let unicast = self
-            .unicast_only(now)
-            .map(|(_, address)| Destination::One(address));
-        destinations.extend(unicast.take(MOST_UNICAST_ONLY));
+        let alone = self.unicast_only(now);
+        let alone = alone.filter(|(key, _)| self.surroundings.may_speak_with(&key.1));
+        let (named, others): (Vec<_>, Vec<_>) =
+            alone.partition(|(key, _)| self.paging.is_static(&key.1));
+        let room = MOST_UNICAST_ONLY.min(others.len());
+        let before = (audience.turn as usize).saturating_mul(MOST_UNICAST_ONLY);
+        let first = before.checked_rem(others.len()).unwrap_or(0);
+        let others = others.iter().cycle().skip(first).take(room);
+        let alone = named.iter().chain(others);
+        destinations.extend(alone.map(|(_, address)| Destination::One(*address)));
         destinations
     }
 
@@ -298,13 +386,12 @@ impl Membership {
             let Some(port) = port else {
                 continue;
             };
-            for payload in self.alive() {
-                self.send(
-                    now,
-                    Destination::One(key.1.port(port)),
-                    Speech::Own,
-                    payload,
-                );
+            let to = Destination::One(key.1.port(port));
+            let mut said = self.alive(now).into_iter();
+            let all_sent = said.all(|payload| self.send(now, to, Speech::Greeting, payload));
+            if !all_sent && self.surroundings.may_speak_with(&key.1) {
+                let later = now + between(&mut self.rng, GREETING_PAUSE, GREETING_PAUSE * 2);
+                self.beacons.greetings.insert(key, later);
             }
         }
     }
@@ -315,7 +402,11 @@ impl Membership {
             return;
         }
         self.beacons = Beacons::default();
-        let destinations = self.everybody(now, Reach::Heard);
+        let audience = Audience {
+            reach: Reach::Heard,
+            turn: 0,
+        };
+        let destinations = self.everybody(now, audience);
         let payload = self.identity.say(Body::Leaving, None);
         for destination in destinations {
             self.send(now, destination, Speech::Own, payload.clone());

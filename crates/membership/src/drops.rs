@@ -17,7 +17,7 @@ pub enum DropReason {
     Own,
     /// It crossed a router where it must not have.
     FarAway,
-    /// Its source is neither a neighbour nor allowed.
+    /// Its source, or where it was to go, is neither a neighbour nor allowed.
     Stranger,
     /// It was seen already.
     Duplicate,

@@ -44,6 +44,12 @@ const URGENT_REPETITION: (Duration, Duration) =
 /// With a fifth of all datagrams lost, one peer in a hundred stays silent over so many, and is asked again later.
 const TRIES: u32 = 5;
 
+/// Strangers who were only heard are asked no more often than this: anybody may have spoken in their name.
+const TRIES_AHEAD: u32 = 2;
+
+/// What this node's own limits held back is tried again after this.
+const HELD_BACK: Duration = Duration::from_millis(200);
+
 /// While so many have no proof yet, each is asked once it is heard; later only whoever is needed.
 pub(crate) const ASKED_AHEAD: usize = 100;
 
@@ -315,11 +321,23 @@ impl Membership {
 
     /// Asks, and plans to ask again. A question that this node's own limits hold back is no try.
     fn try_echo(&mut self, now: Instant, nonce: u64, mut asked: Asked) {
+        if !self.surroundings.may_speak_with(&Place::of(asked.target)) {
+            // Its network is gone since the question was planned.
+            if let Some(key) = asked.key {
+                self.found_silent(now, &key);
+            }
+            return;
+        }
         let reply = false;
         let payload = self.identity.say(Body::Echo(Echo { nonce, reply }), None);
         let destination = Destination::One(asked.target);
         let was_sent = self.send(now, destination, asked.speech, payload);
-        asked.due = Some(now + self.repetition_of(&asked));
+        let pause = if was_sent {
+            self.repetition_of(&asked)
+        } else {
+            HELD_BACK
+        };
+        asked.due = Some(now + pause);
         asked.tries += u32::from(was_sent);
         asked.first_at.get_or_insert(now);
         if let Some(entry) = asked.key.and_then(|key| self.peers.get_mut(&key)) {
@@ -353,7 +371,7 @@ impl Membership {
                 self.echoes.due.pop_first();
                 continue;
             };
-            if asked.tries < TRIES {
+            if asked.tries < self.tries_of(&asked) {
                 self.try_echo(now, nonce, asked);
             } else {
                 self.stayed_silent(now, &asked);
@@ -361,12 +379,26 @@ impl Membership {
         }
     }
 
+    /// How often to ask.
+    fn tries_of(&self, asked: &Asked) -> u32 {
+        let is_known = asked.key.is_some_and(|key| self.is_proven(&key));
+        if asked.speech == Speech::Ahead && !is_known {
+            TRIES_AHEAD
+        } else {
+            TRIES
+        }
+    }
+
     fn stayed_silent(&mut self, now: Instant, asked: &Asked) {
         let Some(key) = asked.key else {
             return;
         };
-        let port = self.peers.get(&key).map(Entry::unicast_port);
-        if port == Some(asked.target.port()) && self.peers.disprove(&key) {
+        // Who replies to others in this node's name is there, and may have had no reply left for this node.
+        let is_silent = |entry: &Entry| {
+            entry.unicast_port() == asked.target.port()
+                && entry.replied_unasked_at.max(asked.first_at) == asked.first_at
+        };
+        if self.peers.get(&key).is_some_and(is_silent) && self.peers.disprove(&key) {
             self.gone(&key, true);
         }
         if !self.echoes.waits_for(&key) {
@@ -413,6 +445,9 @@ impl Membership {
     fn take_echo(&mut self, now: Instant, heard: &Heard, nonce: u64) -> Result<(), DropReason> {
         let at_place = |asked: &Asked| Place::of(asked.target) == heard.key.1;
         if !self.echoes.asked.get(&nonce).is_some_and(at_place) {
+            if let Some(entry) = self.peers.get_mut(&heard.key) {
+                entry.replied_unasked_at = Some(now);
+            }
             return Err(DropReason::Unsolicited);
         }
         let asked = self.echoes.remove(nonce);
@@ -431,7 +466,9 @@ impl Membership {
         if let Some(entry) = self.peers.get_mut(&heard.key) {
             entry.doubted = false;
         }
-        self.found_proven(now, &heard.key);
+        let took = now.saturating_duration_since(asked_at);
+        self.checks.echoed(&heard.key, took);
+        self.found_proven(now, &heard.key, took);
         self.greet_soon(now, &heard.key);
         self.page_through(now, &heard.key);
         Ok(())

@@ -9,7 +9,9 @@ use std::{
 use zeroshare_content::ContentId;
 use zeroshare_wire::datagram::{HoldingState, NodeId, TraceContext};
 
-use crate::{drops::DropReason, place::Place, surroundings::Road};
+use crate::{
+    checks::NetworkCheck, drops::DropReason, place::Place, steps::Told, surroundings::Road,
+};
 
 /// Names a lookup that was begun by [`crate::Membership::find`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,11 +28,15 @@ pub enum Event {
     Found(LookupId, Box<Provider>),
     /// The lookup's time is over.
     LookupEnded(LookupId),
+    /// Something happened in a lookup whose story is wanted; of its end, just before [`Self::LookupEnded`].
+    Step(LookupId, Box<Told>),
     /// Somebody cast doubt on a peer: connect to its store and report the result by
     /// [`crate::Membership::handle_probe`].
     Probe(SocketAddr),
     /// Somebody asked for what this node holds.
     Asked(Box<Asked>),
+    /// What came of [`crate::Membership::check_network`].
+    Checked(Box<NetworkCheck>),
 }
 
 /// A datagram to send.
@@ -147,6 +153,8 @@ pub enum Mercy {
 pub struct Report {
     /// Whom the transfer was with.
     pub address: SocketAddr,
+    /// Who proved to be there, with its key; `None`: nobody did, as without TLS.
+    pub node: Option<NodeId>,
     /// What it was asked for.
     pub content: Option<ContentId>,
     /// How it did.

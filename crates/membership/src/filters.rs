@@ -1,6 +1,9 @@
 //! What a peer says that it holds, in sum.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use zeroshare_wire::datagram::{Bloom, Day, FilterPart, Tag};
 
@@ -12,6 +15,8 @@ pub(crate) struct PeerFilters {
     day: Option<Day>,
     count: u8,
     parts: BTreeMap<u8, Part>,
+    /// When something took the place of what was said before, or contradicted it.
+    disputed_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -29,6 +34,9 @@ impl PeerFilters {
 
     /// Takes a part; those of another day or another count are void then.
     pub(crate) fn take(&mut self, now: Instant, sequence: u64, part: FilterPart) {
+        if self.replaces_something(&part) {
+            self.dispute(now);
+        }
         if self.day != Some(part.day) || self.count != part.count {
             self.parts.clear();
             self.day = Some(part.day);
@@ -41,6 +49,33 @@ impl PeerFilters {
             filter: part.bloom,
         };
         self.parts.insert(index, part);
+    }
+
+    /// Whether a part takes the place of one that summed up something else.
+    fn replaces_something(&self, part: &FilterPart) -> bool {
+        let says_something = |before: &Part| !before.filter.as_bytes().is_empty();
+        if self.day != Some(part.day) || self.count != part.count {
+            return self.parts.values().any(says_something);
+        }
+        let before = self.parts.get(&part.index);
+        before.is_some_and(|before| says_something(before) && before.filter != part.bloom)
+    }
+
+    /// Whether a part is not what was taken under its sequence: one of the two is forged.
+    pub(crate) fn contradicts(&self, sequence: u64, part: &FilterPart) -> bool {
+        let taken = self.parts.get(&part.index);
+        taken.is_some_and(|taken| taken.sequence == sequence && taken.filter != part.bloom)
+    }
+
+    /// Notes that somebody may have said some of it in the peer's name.
+    pub(crate) fn dispute(&mut self, now: Instant) {
+        self.disputed_at = Some(now);
+    }
+
+    /// Whether nothing was put in the place of what the peer said, for as long as several of its beacons take.
+    pub(crate) fn are_settled(&self, now: Instant, several_beacons: Duration) -> bool {
+        let is_over = |at| now.saturating_duration_since(at) >= several_beacons;
+        self.disputed_at.is_none_or(is_over)
     }
 
     /// Drops what was said under a sequence that the peer, asked later, has not reached by its proven word.
@@ -59,6 +94,11 @@ impl PeerFilters {
             return false;
         };
         self.parts.values().any(|part| part.filter.contains(tag))
+    }
+
+    /// When a part was last taken; `None` before the first.
+    pub(crate) fn taken_at(&self) -> Option<Instant> {
+        self.parts.values().map(|part| part.taken_at).max()
     }
 
     /// How much memory the filters take.
@@ -82,8 +122,6 @@ impl PeerFilters {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn parts(day: u32, ids: u64) -> Vec<FilterPart> {
@@ -117,6 +155,37 @@ mod tests {
         assert!(!filters.may_hold(|_| None));
         filters.take(now, 3, parts(8, 1).remove(0));
         assert_eq!(filters.held_ids(), Some(1), "another day's parts are void");
+    }
+
+    #[test]
+    fn what_takes_the_place_of_something_else_is_disputed_and_a_first_word_is_not() {
+        let now = crate::testing::start();
+        let minute = Duration::from_mins(1);
+        let taken = |first: (u32, u64), second: (u32, u64)| {
+            let mut filters = PeerFilters::default();
+            for (sequence, (day, ids)) in (1..).zip([first, second]) {
+                for part in parts(day, ids) {
+                    filters.take(now, sequence, part);
+                }
+            }
+            filters
+        };
+        for (first, second, settled) in [
+            ((7, 3), (7, 3), true),
+            ((7, 3), (7, 4), false),
+            ((7, 3), (7, 0), false),
+            ((7, 900), (7, 3), false),
+            ((7, 0), (7, 3), true),
+            ((7, 3), (8, 3), false),
+        ] {
+            let filters = taken(first, second);
+            assert_eq!(
+                filters.are_settled(now, minute),
+                settled,
+                "{first:?}, {second:?}"
+            );
+            assert!(filters.are_settled(now + minute, minute));
+        }
     }
 
     #[test]

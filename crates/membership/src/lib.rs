@@ -15,6 +15,7 @@
 mod answers;
 mod beacons;
 mod chance;
+mod checks;
 mod drops;
 mod echoes;
 mod event;
@@ -24,6 +25,7 @@ mod identity;
 mod lookups;
 mod machine;
 mod nonces;
+mod outsiders;
 mod paging;
 mod peers;
 mod place;
@@ -31,11 +33,13 @@ mod presence;
 mod rates;
 mod settings;
 mod standings;
+mod steps;
 mod surroundings;
 #[cfg(test)]
 mod testing;
 mod views;
 
+pub use checks::{NeighbourCheck, NetworkCheck, RoadCheck};
 pub use drops::DropReason;
 pub use event::{
     Asked, BanView, Claim, Counters, Destination, Event, LookupId, Mercy, PeerView, Provider,
@@ -43,6 +47,8 @@ pub use event::{
 };
 pub use lookups::Search;
 pub use machine::Membership;
+pub use outsiders::OutsiderView;
 pub use place::{Place, Subnet, SubnetError};
 pub use settings::{Memory, Presence, RememberedBan, Settings};
+pub use steps::{Beginning, Ending, Reason, Refusal, Step, Told, Unasked};
 pub use surroundings::{Arrival, Interface, Road};

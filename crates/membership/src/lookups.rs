@@ -7,6 +7,7 @@
 mod absences;
 mod asking;
 mod claims;
+mod story;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,11 +18,13 @@ use zeroshare_content::ContentId;
 use zeroshare_wire::datagram::{Day, DayKey, Holding, HoldingState, Tag, TraceContext};
 
 pub(crate) use self::absences::Absences;
+use self::story::Story;
 use crate::{
     event::{Claim, LookupId},
     holdings::WHOLE,
     machine::Membership,
     peers::{Entry, Heard, PeerKey},
+    steps::Step,
 };
 
 /// Lookups at a time; each asks a bounded number of times.
@@ -30,11 +33,21 @@ const MOST_LOOKUPS: usize = 256;
 /// How many providers are wanted unless somebody wants more.
 pub(crate) const ENOUGH: u8 = 3;
 
+/// Lookups at a time whose stories are told.
+const MOST_EXPLAINED: usize = 8;
+
 /// Peers that one lookup asks for their echo in haste.
 const MOST_URGENT: u32 = 8;
 
 /// What nobody had a moment ago is looked for no longer than this: it may have come since, without a word.
 const SECOND_LOOK: Duration = Duration::from_millis(150);
+
+/// A lookup whose end is noticed so late has not looked: nobody let this machine run, and answers may still wait to be read.
+const LATE: Duration = Duration::from_millis(100);
+
+/// It goes on for so long then, and may so often.
+const GRACE: Duration = Duration::from_millis(300);
+const MOST_GRACES: u32 = 3;
 
 /// All lookups that are open.
 #[derive(Debug, Default)]
@@ -56,6 +69,8 @@ pub struct Search<'a> {
     pub trace: Option<TraceContext>,
     /// How many providers are wanted: while fewer are known, everybody is asked. `None`: three.
     pub enough: Option<u8>,
+    /// Whether its story is told, by [`crate::Event::Step`]: of at most eight lookups at a time, at most 256 steps and the end of each.
+    pub explained: bool,
 }
 
 #[derive(Debug)]
@@ -63,6 +78,8 @@ struct Lookup {
     tags: Tags,
     enough: u8,
     deadline: Instant,
+    /// How often its end was put off.
+    graces: u32,
     next_ask: Option<Instant>,
     asks: u32,
     asks_since_found: u32,
@@ -77,6 +94,8 @@ struct Lookup {
     trace: Option<TraceContext>,
     found: BTreeMap<(PeerKey, ContentId), Told>,
     awaited: BTreeMap<PeerKey, Awaited>,
+    /// What was told of it, if that is wanted.
+    story: Option<Story>,
 }
 
 /// What somebody without proof claims to hold, until it echoes or stays silent.
@@ -119,6 +138,19 @@ struct Told {
 }
 
 impl Lookup {
+    /// Puts its end off if nobody was found, and it comes later than meant. Says whether it did.
+    fn put_off(&mut self, now: Instant) -> bool {
+        let has_asked = self.asks > 0 || self.next_ask.is_some();
+        let is_late = now >= self.deadline + LATE;
+        if !self.found.is_empty() || !has_asked || !is_late || self.graces >= MOST_GRACES {
+            return false;
+        }
+        self.graces += 1;
+        self.deadline = now + GRACE;
+        self.next_ask = Some(now);
+        true
+    }
+
     /// Those who hold it: while others only get it as well, somebody else is looked for.
     fn nodes_found(&self) -> BTreeSet<PeerKey> {
         let holding = self.found.iter().filter(|(_, told)| told.holds);
@@ -178,6 +210,7 @@ impl Membership {
             wait,
             trace,
             enough: None,
+            explained: false,
         };
         self.search(now, &search)
     }
@@ -201,7 +234,9 @@ impl Membership {
     }
 
     fn begin(&mut self, now: Instant, search: &Search<'_>) -> Option<LookupId> {
-        if self.lookups.open.len() >= MOST_LOOKUPS {
+        let explained = self.lookups.open.values().filter(|one| one.story.is_some());
+        let is_untold = search.explained && explained.count() >= MOST_EXPLAINED;
+        if self.lookups.open.len() >= MOST_LOOKUPS || is_untold {
             return None;
         }
         self.lookups.last_id += 1;
@@ -220,16 +255,18 @@ impl Membership {
         let days = self.holdings.day().accepted().into_iter();
         let tags = Tags(days.map(names).collect());
         // Whoever says how many it wants knows that they are about to come.
-        let was_nobody = search.enough.is_none() && self.absences.cover(now, &tags);
-        let wait = if was_nobody {
+        let absent_since = self.absences.since(now, &tags);
+        let absent_since = absent_since.filter(|_| search.enough.is_none());
+        let wait = if absent_since.is_some() {
             search.wait.min(SECOND_LOOK.max(self.spread() * 3))
         } else {
             search.wait
         };
-        let lookup = Lookup {
+        let mut lookup = Lookup {
             tags,
             enough: search.enough.unwrap_or(ENOUGH).max(1),
             deadline: now + wait,
+            graces: 0,
             next_ask: None,
             asks: 0,
             asks_since_found: 0,
@@ -241,8 +278,13 @@ impl Membership {
             trace: search.trace,
             found: BTreeMap::new(),
             awaited: BTreeMap::new(),
+            story: None,
         };
+        if search.explained {
+            lookup.explain();
+        }
         self.lookups.open.insert(id, lookup);
+        self.begin_story(now, id, (wait, absent_since));
         self.find_known(now, id);
         self.plan_first_ask(now, id, wait);
         Some(id)
@@ -275,12 +317,21 @@ impl Membership {
             )
         });
         for (key, (holding, claim)) in known {
+            let port = self.peers.get(&key).map_or(0, Entry::store_port);
+            let step = Step::OnRecord {
+                node: key.0,
+                store: key.1.port(port),
+                claim,
+            };
+            self.note(now, id, step);
             self.hear_claim(now, id, &key, (holding, claim));
         }
     }
 }
 
 /// What a peer is known to claim of what is looked for: by its own words lately, else by its filters.
+///
+/// Words that it only waits for it count less than its filter: the filter may be newer, and the words anybody's.
 fn claims_of<'a>(
     now: Instant,
     tags: &'a Tags,
@@ -297,8 +348,10 @@ fn claims_of<'a>(
             let mut names = tags.of_day(day);
             names.find_map(|(tag, named)| (named == *content).then_some(tag))
         };
-        if let Some(holding) = entry.stated(now, tag_of) {
-            return Some((holding, Claim::Stated));
+        let stated = entry.stated(now, tag_of);
+        let stated = stated.map(|holding| (holding, Claim::Stated));
+        if stated.is_some_and(|(holding, _)| holding.part > 0) {
+            return stated;
         }
         let tag = tags.0.keys().find_map(|day| tag_of(*day))?;
         let probable = Holding {
@@ -306,9 +359,7 @@ fn claims_of<'a>(
             part: WHOLE,
             state: HoldingState::Held,
         };
-        entry
-            .filters()
-            .may_hold(tag_of)
-            .then_some((probable, Claim::Probable))
+        let may_hold = entry.filters().may_hold(tag_of);
+        may_hold.then_some((probable, Claim::Probable)).or(stated)
     })
 }

@@ -12,6 +12,7 @@ use zeroshare_wire::datagram::{Body, Datagram, DatagramError, Day, HoldingState,
 use crate::{
     answers::{Answers, Question},
     beacons::Beacons,
+    checks::Checks,
     drops::{DropReason, Drops},
     echoes::Echoes,
     event::{BanView, Counters, Destination, Event, Mercy, Report, Transmit, Verdict},
@@ -19,6 +20,7 @@ use crate::{
     identity::Identity,
     lookups::{Absences, Lookups},
     nonces::SeenNonces,
+    outsiders::{OutsiderView, Outsiders},
     paging::Paging,
     peers::{Heard, PeerKey, PeerTable, Run},
     place::Place,
@@ -53,10 +55,12 @@ pub struct Membership {
     pub(crate) paging: Paging,
     pub(crate) standings: Standings,
     pub(crate) questions: SeenNonces,
+    pub(crate) checks: Checks,
     pub(crate) signatures: Bucket,
     pub(crate) rng: fastrand::Rng,
     budgets: Budgets,
     drops: Drops,
+    outsiders: Outsiders,
     received: u64,
     sent: u64,
     outbox: VecDeque<Transmit>,
@@ -89,10 +93,12 @@ impl Membership {
             paging,
             standings,
             questions: SeenNonces::default(),
+            checks: Checks::default(),
             signatures: Bucket::new(SIGNATURES),
             rng,
             budgets: Budgets::default(),
             drops: Drops::default(),
+            outsiders: Outsiders::default(),
             received: 0,
             sent: 0,
             outbox: VecDeque::new(),
@@ -111,6 +117,7 @@ impl Membership {
         let surroundings = &self.surroundings;
         self.budgets
             .retain(|index| surroundings.interfaces().any(|one| one.index == index));
+        self.lose_sight();
         self.announce_soon(now, &changed);
         self.look_around(now, &changed);
         if !changed.is_empty() {
@@ -136,6 +143,7 @@ impl Membership {
     pub fn handle_static_peers(&mut self, now: Instant, peers: &[SocketAddr]) {
         let places = peers.iter().map(|peer| Place::of(*peer));
         self.surroundings.set_static_peers(places);
+        self.lose_sight();
         self.seek_static(now, peers);
     }
 
@@ -160,7 +168,7 @@ impl Membership {
 
     fn set_holding(&mut self, now: Instant, content: ContentId, share: Option<Share>) {
         if self.holdings.set(content, share) {
-            self.announce_change(now);
+            self.announce_holdings(now);
         }
     }
 
@@ -175,7 +183,7 @@ impl Membership {
     /// Takes in what day it is; names on UDP change with it.
     pub fn handle_day(&mut self, now: Instant, day: Day) {
         if self.holdings.set_day(day) {
-            self.announce_change(now);
+            self.announce_holdings(now);
         }
     }
 
@@ -187,6 +195,9 @@ impl Membership {
         }
         if report.verdict == Verdict::Convicted {
             self.say_changed(report.address);
+            if let Some(node) = report.node.filter(|node| self.has_heard_of(*node)) {
+                self.say(Event::PeerUp(node));
+            }
         }
     }
 
@@ -214,6 +225,16 @@ impl Membership {
             }
             Mercy::Everybody | Mercy::Store(_) | Mercy::Machine(_) => BTreeSet::new(),
         };
+        let at_places: BTreeSet<NodeId> = match mercy {
+            Mercy::Store(store) => self.nodes_at(store).into_iter().collect(),
+            Mercy::Machine(place) => self.peers.of_place(place).map(|(key, _)| key.0).collect(),
+            Mercy::Everybody | Mercy::Node(_) => BTreeSet::new(),
+        };
+        self.standings.forgive_nodes(|node| match mercy {
+            Mercy::Everybody => true,
+            Mercy::Node(forgiven) => node == forgiven,
+            Mercy::Store(_) | Mercy::Machine(_) => at_places.contains(&node),
+        });
         let lifted = self.standings.forgive(now, |address| match mercy {
             Mercy::Everybody => true,
             Mercy::Node(_) => of_node.contains(&address),
@@ -271,44 +292,96 @@ impl Membership {
         }
     }
 
+    /// The same with what [`decode`] made of it under the key of this machine's group: where many machines of one
+    /// process hear the same, it is read once.
+    pub fn handle_decoded(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        datagram: &Datagram,
+        bytes: &[u8],
+    ) {
+        self.received = self.received.saturating_add(1);
+        let taken = self
+            .check_way(arrival)
+            .and_then(|()| self.take_decoded(now, arrival, datagram, bytes));
+        if let Err(reason) = taken {
+            self.drops.count(reason);
+        }
+    }
+
     fn take_datagram(
         &mut self,
         now: Instant,
         arrival: &Arrival,
         bytes: &[u8],
     ) -> Result<(), DropReason> {
-        let place = Place::of(arrival.source);
+        self.check_way(arrival)?;
+        let datagram = decode(bytes, self.identity.group()).map_err(|error| {
+            self.note_outsider(now, arrival, &error);
+            drop_reason(&error)
+        })?;
+        self.take_decoded(now, arrival, &datagram, bytes)
+    }
+
+    /// Whether it came by a way, and from a place, that is listened to.
+    fn check_way(&self, arrival: &Arrival) -> Result<(), DropReason> {
         if !self.surroundings.ttl_is_right(arrival) {
             return Err(DropReason::FarAway);
         }
-        if !self.surroundings.may_speak_with(&place) {
+        if !self.surroundings.may_speak_with(&Place::of(arrival.source)) {
             return Err(DropReason::Stranger);
         }
-        let datagram = decode(bytes, self.identity.group()).map_err(|error| drop_reason(&error))?;
+        Ok(())
+    }
+
+    fn take_decoded(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        datagram: &Datagram,
+        bytes: &[u8],
+    ) -> Result<(), DropReason> {
         // A copied machine has the same key, and so the same id; but it is another run.
         if datagram.node == self.identity.node && datagram.incarnation == self.identity.incarnation
         {
+            self.checks.came_back(arrival, &datagram.body);
             return Err(DropReason::Own);
         }
-        let heard = self.heard(arrival, &datagram);
-        match datagram.body {
-            Body::Alive(alive) => self.handle_alive(now, &heard, alive),
+        let heard = self.heard(arrival, datagram);
+        match &datagram.body {
+            Body::Alive(alive) => self.handle_alive(now, &heard, alive.clone()),
             Body::Leaving => self.handle_leaving(now, &heard, bytes),
             Body::Query(query) => {
                 let question = Question {
-                    query: &query,
+                    query,
                     trace: datagram.trace,
                     len: bytes.len(),
                 };
                 self.handle_query(now, &heard, &question)
             }
-            Body::Answer(answer) => self.handle_answer(now, &heard, &answer),
+            Body::Answer(answer) => self.handle_answer(now, &heard, answer),
             Body::PeersRequest(request) => {
-                self.handle_peers_request(now, &heard, &request, bytes.len())
+                self.handle_peers_request(now, &heard, request, bytes.len())
             }
-            Body::Peers(peers) => self.handle_peers(now, &heard, &peers),
-            Body::Echo(echo) => self.handle_echo(now, &heard, echo, bytes.len()),
+            Body::Peers(peers) => self.handle_peers(now, &heard, peers),
+            Body::Echo(echo) => self.handle_echo(now, &heard, *echo, bytes.len()),
         }
+    }
+
+    fn note_outsider(&mut self, now: Instant, arrival: &Arrival, error: &DatagramError) {
+        let in_group = match error {
+            DatagramError::OtherGroup => true,
+            DatagramError::NoGroup => false,
+            DatagramError::TooLong { .. }
+            | DatagramError::Malformed(_)
+            | DatagramError::OtherFormat { .. }
+            | DatagramError::WrongKey
+            | DatagramError::WrongSignature
+            | DatagramError::UnknownBody
+            | DatagramError::Field(_) => return,
+        };
+        self.outsiders.note(now, arrival.source, in_group);
     }
 
     fn heard(&self, arrival: &Arrival, datagram: &Datagram) -> Heard {
@@ -343,6 +416,8 @@ impl Membership {
         self.speak_beacons(now);
         self.greet(now);
         self.seek(now);
+        self.ask_neighbours(now);
+        self.end_check(now);
     }
 
     /// Says when [`Self::handle_timeout`] must be called next, if nothing else happens before.
@@ -354,6 +429,7 @@ impl Membership {
             self.echoes.next(),
             self.beacons.next(),
             self.paging.next(),
+            self.checks.next(),
         ]
         .into_iter()
         .flatten()
@@ -379,6 +455,16 @@ impl Membership {
         }
     }
 
+    /// Who was heard lately, and not listened to because it is not of this node's group; at most 16.
+    pub fn outsiders(&self) -> Vec<OutsiderView> {
+        self.outsiders.all()
+    }
+
+    /// Whether this node belongs to a group.
+    pub fn is_in_group(&self) -> bool {
+        self.identity.group().is_secret()
+    }
+
     /// How many nodes are live, as far as is known; most of them by hearsay on large networks.
     pub fn live_peers(&self) -> usize {
         self.peers.known()
@@ -401,7 +487,7 @@ impl Membership {
         }
     }
 
-    /// Sends a datagram, if its interface's budget allows it.
+    /// Sends a datagram, if its interface's budget allows it, and to one machine only if it may be spoken with now.
     pub(crate) fn send(
         &mut self,
         now: Instant,
@@ -409,6 +495,14 @@ impl Membership {
         speech: Speech,
         payload: Vec<u8>,
     ) -> bool {
+        let is_allowed = match destination {
+            Destination::Everybody { .. } => true,
+            Destination::One(to) => self.surroundings.may_speak_with(&Place::of(to)),
+        };
+        if !is_allowed {
+            self.count_drop(DropReason::Stranger);
+            return false;
+        }
         let interface = self.interface_to(destination);
         let may_speak = self.budgets.take(now, interface, speech);
         self.transmit(may_speak, destination, payload)

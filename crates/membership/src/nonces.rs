@@ -1,7 +1,7 @@
 //! Which questions were seen already.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,8 @@ const MEMORY: Duration = Duration::from_secs(10);
 /// The nonces of questions heard lately: a copy by another road, or a replay, is not answered again.
 #[derive(Debug, Default)]
 pub(crate) struct SeenNonces {
-    seen: BTreeSet<u64>,
+    /// Each with when it was heard, until somebody asked for that.
+    seen: BTreeMap<u64, Option<Instant>>,
     order: VecDeque<(Instant, u64)>,
 }
 
@@ -28,11 +29,17 @@ impl SeenNonces {
             self.seen.remove(&oldest);
             self.order.pop_front();
         }
-        if !self.seen.insert(nonce) {
+        if self.seen.contains_key(&nonce) {
             return false;
         }
+        self.seen.insert(nonce, Some(now));
         self.order.push_back((now, nonce));
         true
+    }
+
+    /// When a question was heard; only the first time that this is asked.
+    pub(crate) fn take_time_of(&mut self, nonce: u64) -> Option<Instant> {
+        self.seen.get_mut(&nonce)?.take()
     }
 }
 
@@ -50,6 +57,9 @@ mod tests {
             assert!(seen.note(now, nonce));
         }
         assert!(seen.order.len() <= MOST && seen.seen.len() <= MOST);
+        assert_eq!(seen.take_time_of(99_999), Some(now));
+        assert_eq!(seen.take_time_of(99_999), None, "once");
+        assert!(!seen.note(now, 99_999));
         assert!(seen.note(now + MEMORY, 99_999), "forgotten after its time");
     }
 }

@@ -1,7 +1,8 @@
 //! Peers that no multicast reaches: static ones, those remembered, and those that peers know.
 //!
 //! One neighbour within reach is enough to find a whole site: it is asked, page by page, whom it heard itself. What it
-//! says is a list of addresses to ask for an echo, and nothing more.
+//! says is a list of addresses to ask for an echo, and nothing more. Neighbours that are heard anyway are asked only
+//! while they are few: among many, everybody hears everybody.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -15,6 +16,7 @@ use zeroshare_wire::{
 };
 
 use crate::{
+    chance::between,
     drops::DropReason,
     event::Destination,
     machine::Membership,
@@ -33,6 +35,22 @@ const SEEK_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How often a peer is asked for whom it knows.
 const PAGE_INTERVAL: Duration = Duration::from_mins(5);
+
+/// Neighbours are asked for whom they know while no more than so many of them are known.
+const FEW_NEIGHBOURS: usize = 4;
+
+/// … and not before this: most of them are heard soon after they or this node arrived.
+const NEIGHBOUR_PAUSE: Duration = Duration::from_secs(2);
+
+/// Neighbours that may be asked.
+const MOST_NEIGHBOURS: usize = 16;
+
+/// Addresses of one node in a page: one of each family, and of a second network.
+const MOST_ADDRESSES: usize = 3;
+
+/// Whoever was learnt from a page is known for so long after its echo, and asked again before: other peers are heard by
+/// their beacons.
+const LEARNT_LIFE: Duration = Duration::from_mins(15);
 
 /// Pages of one peer in that time: the 1,344 nodes of a large site.
 const MOST_PAGES: u32 = 64;
@@ -60,6 +78,8 @@ pub(crate) struct Paging {
     candidates_at: Option<Instant>,
     asked: BTreeMap<u64, Page>,
     paged_at: BTreeMap<PeerKey, Instant>,
+    /// When to ask neighbours that are heard without anybody's help.
+    neighbours: BTreeMap<PeerKey, Instant>,
 }
 
 #[derive(Debug)]
@@ -76,10 +96,16 @@ impl Paging {
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        [self.seek_at, self.candidates_at]
+        let neighbours = self.neighbours.values().min().copied();
+        [self.seek_at, self.candidates_at, neighbours]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// The static peers.
+    pub(crate) fn static_peers(&self) -> &[SocketAddr] {
+        &self.static_peers
     }
 
     /// Whether a place is a static peer's.
@@ -161,11 +187,52 @@ impl Membership {
         }
     }
 
-    /// Asks a peer whom it knows, if it is one that leads out of this node's own neighbourhood.
+    /// Asks a peer that echoed whom it knows: at once if it leads out of this node's own neighbourhood, later else.
     pub(crate) fn page_through(&mut self, now: Instant, key: &PeerKey) {
-        if !self.paging.is_static(&key.1) && self.surroundings.interface_of(&key.1).is_some() {
+        let is_neighbour = self.surroundings.interface_of(&key.1).is_some();
+        if !self.paging.is_static(&key.1) && is_neighbour {
+            let has_room = self.paging.neighbours.len() < MOST_NEIGHBOURS;
+            if has_room && !self.paging.neighbours.contains_key(key) {
+                let at = now + between(&mut self.rng, NEIGHBOUR_PAUSE, NEIGHBOUR_PAUSE * 2);
+                self.paging.neighbours.insert(*key, at);
+            }
             return;
         }
+        // Nothing else is heard of it, unless this node is learnt by it too.
+        if let Some(entry) = self.peers.get_mut(key) {
+            entry.live_until(now + LEARNT_LIFE);
+        }
+        self.ask_first_page(now, key);
+    }
+
+    /// Asks the neighbours whom they know, while they are few.
+    pub(crate) fn ask_neighbours(&mut self, now: Instant) {
+        let neighbours = self.paging.neighbours.iter();
+        let due = neighbours.filter(|(_, at)| **at <= now);
+        let due: Vec<PeerKey> = due.map(|(key, _)| *key).collect();
+        for key in due {
+            self.paging.neighbours.remove(&key);
+            if !self.is_proven(&key) {
+                continue;
+            }
+            if self.count_neighbours() <= FEW_NEIGHBOURS {
+                self.ask_first_page(now, &key);
+            }
+            let again = between(&mut self.rng, PAGE_INTERVAL, PAGE_INTERVAL * 2);
+            self.paging.neighbours.insert(key, now + again);
+        }
+    }
+
+    /// How many nodes are directly connected.
+    fn count_neighbours(&self) -> usize {
+        let neighbours = self.peers.iter().filter(|(key, entry)| {
+            entry.is_proven() && self.surroundings.interface_of(&key.1).is_some()
+        });
+        let nodes: BTreeSet<NodeId> = neighbours.map(|(key, _)| key.0).collect();
+        nodes.len()
+    }
+
+    fn ask_first_page(&mut self, now: Instant, key: &PeerKey) {
         let fresh = |at: &Instant| now.saturating_duration_since(*at) < PAGE_INTERVAL;
         self.paging.paged_at.retain(|_, at| fresh(at));
         if self.paging.paged_at.contains_key(key) || self.paging.paged_at.len() >= MOST_STATIC {
@@ -212,13 +279,10 @@ impl Membership {
         if self.presence == Presence::Hidden || heard.road != Road::Unicast {
             return Err(DropReason::Unsolicited);
         }
-        let nodes: Vec<NodeAddress> = self
-            .nodes_after(request.after)
-            .take(MAX_PEERS + 1)
-            .collect();
+        let (nodes, more) = self.page_after(request.after);
         let peers = Peers {
             nonce: request.nonce,
-            more: nodes.len() > MAX_PEERS,
+            more,
             nodes: AtMost::first(nodes),
         };
         let payload = self.identity.say(Body::Peers(peers), None);
@@ -230,24 +294,26 @@ impl Membership {
         Ok(())
     }
 
-    /// The nodes that this one heard itself, one address of each, by id.
-    fn nodes_after(&self, after: Option<NodeId>) -> impl Iterator<Item = NodeAddress> {
-        let mut last = after;
-        self.peers.iter().filter_map(move |((node, place), entry)| {
+    /// The nodes that this one heard itself, by id, as many as fit with some addresses of each; and whether there are more.
+    fn page_after(&self, after: Option<NodeId>) -> (Vec<NodeAddress>, bool) {
+        let mut page = Vec::new();
+        for node in self.peers.proven_after(after) {
             // A link-local address means nothing elsewhere.
-            let is_told =
-                entry.is_proven() && place.scope() == 0 && last.is_none_or(|last| *node > last);
-            if !is_told {
-                return None;
-            }
-            last = Some(*node);
-            Some(NodeAddress {
-                node: *node,
+            let told = self.peers.of_id(node);
+            let told = told.filter(|(key, entry)| entry.is_proven() && key.1.scope() == 0);
+            let told = told.map(|((node, place), entry)| NodeAddress {
+                node,
                 address: place.ip(),
                 unicast_port: entry.unicast_port(),
                 store_port: entry.store_port(),
-            })
-        })
+            });
+            let addresses: Vec<NodeAddress> = told.take(MOST_ADDRESSES).collect();
+            if page.len() + addresses.len() > MAX_PEERS {
+                return (page, true);
+            }
+            page.extend(addresses);
+        }
+        (page, false)
     }
 
     pub(crate) fn handle_peers(
@@ -266,10 +332,11 @@ impl Membership {
         for node in &peers.nodes {
             let address = SocketAddr::new(node.address, node.unicast_port);
             let place = Place::of(address);
-            let is_new = self
-                .peers
-                .get(&(node.node, place))
-                .is_none_or(|one| !one.is_proven());
+            let soon = now + PAGE_INTERVAL * 2;
+            let is_new = self.peers.get(&(node.node, place)).is_none_or(|one| {
+                let is_heard = one.first_road(now).is_some();
+                !one.is_proven() || (!is_heard && one.expires() < soon)
+            });
             let is_wanted = node.node != self.identity.node && node.unicast_port != 0;
             if is_new && is_wanted && self.surroundings.may_speak_with(&place) {
                 self.paging.add_candidate(now, address);

@@ -26,6 +26,9 @@ pub(crate) const MOST_PEERS: usize = 16_384;
 /// Ids of one address: several nodes may share a machine, and nobody may fill the table from one.
 pub(crate) const MOST_IDS_OF_A_PLACE: usize = 4;
 
+/// Addresses of one id: a machine with many interfaces, or several dozen copies of one.
+pub(crate) const MOST_PLACES_OF_AN_ID: usize = 32;
+
 /// An entry without proof is safe from others for so long since it was made: time enough for an echo, and no longer for
 /// speaking more.
 const GRACE: Duration = Duration::from_secs(2);
@@ -90,6 +93,11 @@ impl PeerTable {
     pub(crate) fn of_id(&self, node: NodeId) -> impl Iterator<Item = (PeerKey, &Entry)> {
         let places = self.by_id.get(&node).into_iter().flatten();
         places.filter_map(move |place| Some(((node, *place), self.entries.get(&(node, *place))?)))
+    }
+
+    /// The ids of those that sent back what was sent to them, after one.
+    pub(crate) fn proven_after(&self, node: Option<NodeId>) -> impl Iterator<Item = NodeId> {
+        self.proven.nodes_after(node)
     }
 
     /// The entries of one address, by id.
@@ -173,7 +181,7 @@ impl PeerTable {
         if self.entries.contains_key(&heard.key) {
             return Ok(());
         }
-        self.make_room(rng, heard.key.1, may_go)?;
+        self.make_room(rng, heard.key, may_go)?;
         let (node, place) = heard.key;
         let mut entry = Entry::new(now, heard);
         self.sweep_no_later_than(entry.expires());
@@ -338,10 +346,11 @@ impl PeerTable {
     fn make_room(
         &mut self,
         rng: &mut fastrand::Rng,
-        place: Place,
+        (node, place): PeerKey,
         may_go: impl Fn(&Entry) -> bool,
     ) -> Result<(), TableFull> {
         let ids = self.by_place.get(&place);
+        let places = self.by_id.get(&node);
         let goes = |key: &PeerKey| {
             let entry = self.entries.get(key);
             entry.is_some_and(|entry| !entry.is_proven() && may_go(entry))
@@ -349,6 +358,11 @@ impl PeerTable {
         let found = if ids.map_or(0, BTreeSet::len) >= MOST_IDS_OF_A_PLACE {
             let here = ids.into_iter().flatten().map(|node| (*node, place));
             rng.choice(here.filter(goes).collect::<Vec<_>>())
+        } else if places.map_or(0, BTreeSet::len) >= MOST_PLACES_OF_AN_ID {
+            // Without grace: else whoever forges an id all the time keeps its node out. Its echo lets that in again.
+            let is_unproven = |key: &PeerKey| self.get(key).is_some_and(|one| !one.is_proven());
+            let elsewhere = places.into_iter().flatten().map(|place| (node, *place));
+            rng.choice(elsewhere.filter(is_unproven).collect::<Vec<_>>())
         } else if self.entries.len() >= MOST_PEERS {
             let drawn = (0..DRAWS).filter_map(|_| rng.choice(self.unproven.iter()));
             drawn.copied().find(goes)

@@ -62,6 +62,9 @@ impl Membership {
         match order {
             Some(Order::Repeated) => Err(DropReason::Duplicate),
             Some(Order::Surprising) => {
+                if let Some(entry) = self.peers.get_mut(&heard.key) {
+                    entry.dispute(now);
+                }
                 self.reprove(now, heard);
                 Err(DropReason::OutOfOrder)
             }
@@ -161,6 +164,26 @@ impl Membership {
         self.prove_now(now, key);
     }
 
+    /// Takes those for gone who are where this node may not speak any more: they decide nothing here. Back there, they are
+    /// asked first, and what they held counts again.
+    pub(crate) fn lose_sight(&mut self) {
+        let is_lost = |key: &PeerKey| !self.surroundings.may_speak_with(&key.1);
+        let lost: Vec<PeerKey> = self
+            .peers
+            .iter()
+            .filter(|(key, entry)| entry.is_proven() && is_lost(key))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in lost {
+            if self.peers.disprove(&key) {
+                self.gone(&key, true);
+            }
+            if let Some(entry) = self.peers.get_mut(&key) {
+                entry.away = true;
+            }
+        }
+    }
+
     /// Looks anew at the peers on interfaces that came up or changed: they or this node may have another address, and
     /// what was said meanwhile is lost.
     pub(crate) fn look_around(&mut self, now: Instant, interfaces: &[u32]) {
@@ -171,7 +194,7 @@ impl Membership {
         let peers: Vec<PeerKey> = self
             .peers
             .iter()
-            .filter(|(key, entry)| entry.is_proven() && is_there(key))
+            .filter(|(key, entry)| (entry.is_proven() || entry.away) && is_there(key))
             .map(|(key, _)| *key)
             .take(SMALL_NETWORK)
             .collect();

@@ -19,6 +19,12 @@ const AHEAD: Rate = Rate {
     burst: 200,
 };
 
+/// What newcomers are told of what is held here: many of them must not use up what questions need.
+const GREETINGS: Rate = Rate {
+    per_second: 100,
+    burst: 200,
+};
+
 /// What it says because somebody spoke to it: answers and pages of peers; echo replies have as much of their own.
 const REPLIES: Rate = Rate {
     per_second: 200,
@@ -86,6 +92,7 @@ impl Bucket {
 pub(crate) enum Speech {
     Own,
     Ahead,
+    Greeting,
     Echo,
     EchoToPeer,
     Reply,
@@ -112,6 +119,7 @@ impl Budgets {
         let rate = match speech {
             Speech::Own => OWN,
             Speech::Ahead => AHEAD,
+            Speech::Greeting => GREETINGS,
             Speech::Echo | Speech::Reply => REPLIES,
             Speech::EchoToPeer | Speech::ReplyToPeer => REPLIES_TO_PEERS,
         };

@@ -7,6 +7,7 @@ use std::{
 };
 
 use zeroshare_content::ContentId;
+use zeroshare_wire::datagram::NodeId;
 
 use crate::{
     event::{Report, Verdict},
@@ -45,10 +46,13 @@ const TOO_MANY_CONVICTS: usize = 3;
 /// See [`TOO_MANY_CONVICTS`].
 const SUSPICION: Duration = Duration::from_hours(1);
 
-/// Reports keyed by what the transfer was with: an address and port, never an id that somebody claimed.
+/// Reports keyed by what the transfer was with: an address and port, and the node that proved to be there, never an id that
+/// somebody claimed.
 #[derive(Debug, Default)]
 pub(crate) struct Standings {
     stores: BTreeMap<SocketAddr, Standing>,
+    /// Bans that follow a node wherever it goes, for as long as this run knows them.
+    nodes: BTreeMap<NodeId, Ban>,
     convicts: VecDeque<(Instant, SocketAddr)>,
 }
 
@@ -136,12 +140,51 @@ impl Standings {
                 }
             }
             Verdict::Convicted if convicted => {
-                standing.ban = Some(Ban::after(standing.ban, now, report.content));
+                let ban = Ban::after(standing.ban, now, report.content);
+                standing.ban = Some(ban);
+                if let Some(node) = report.node {
+                    self.ban_node(now, node, ban);
+                }
             }
             Verdict::Unreachable | Verdict::Corrupt | Verdict::Convicted => {}
         }
+        self.note_fault(now, report.address);
+    }
+
+    fn note_fault(&mut self, now: Instant, address: SocketAddr) {
+        let standing = self.at(now, address);
         standing.faults = standing.faults_at(now).saturating_add(1);
         standing.halved_at = now;
+    }
+
+    /// Whoever is banned longest goes last.
+    fn ban_node(&mut self, now: Instant, node: NodeId, ban: Ban) {
+        self.nodes.retain(|_, one| one.remaining(now).is_some());
+        if self.nodes.len() >= MOST && !self.nodes.contains_key(&node) {
+            let least = self.nodes.iter().min_by_key(|(_, one)| one.end);
+            if let Some(least) = least.map(|(node, _)| *node) {
+                self.nodes.remove(&least);
+            }
+        }
+        self.nodes.insert(node, ban);
+    }
+
+    /// For how long a node is not read, wherever it is.
+    pub(crate) fn ban_of(&self, now: Instant, node: NodeId) -> Option<Duration> {
+        self.nodes.get(&node)?.remaining(now)
+    }
+
+    /// The nodes that are not read, wherever they are.
+    pub(crate) fn banned_nodes(&self, now: Instant) -> impl Iterator<Item = NodeId> {
+        let banned = self.nodes.iter();
+        banned
+            .filter(move |(_, ban)| ban.remaining(now).is_some())
+            .map(|(node, _)| *node)
+    }
+
+    /// Reads some nodes again.
+    pub(crate) fn forgive_nodes(&mut self, is_forgiven: impl Fn(NodeId) -> bool) {
+        self.nodes.retain(|node, _| !is_forgiven(*node));
     }
 
     pub(crate) fn of(&self, address: SocketAddr) -> Option<&Standing> {
@@ -275,6 +318,7 @@ mod tests {
     fn report(last: u8, verdict: Verdict) -> Report {
         Report {
             address: SocketAddr::from(([10, 0, 0, last], 38339)),
+            node: None,
             content: None,
             verdict,
         }
@@ -368,6 +412,36 @@ mod tests {
         let later = now + SUSPICION;
         standings.report(later, &report(9, Verdict::Convicted));
         assert_eq!(running(&standings, later), 1, "the first two are over");
+    }
+
+    #[test]
+    fn a_node_that_proved_to_lie_is_banned_wherever_it_goes() {
+        let now = crate::testing::start();
+        let mut standings = Standings::default();
+        let node = |number: u32| {
+            let mut id = [0; 16];
+            id[..4].copy_from_slice(&number.to_be_bytes());
+            NodeId::from_bytes(id)
+        };
+        standings.report(now, &report(1, Verdict::Convicted));
+        assert_eq!(standings.banned_nodes(now).count(), 0, "nothing was proven");
+        let liar = Report {
+            node: Some(node(7)),
+            ..report(2, Verdict::Convicted)
+        };
+        standings.report(now, &liar);
+        assert_eq!(standings.ban_of(now, node(7)), Some(FIRST_BAN));
+        assert_eq!(standings.ban_of(now, node(8)), None);
+        assert_eq!(standings.of(liar.address).unwrap().faults_at(now), 1);
+        assert_eq!(standings.ban_of(now + FIRST_BAN, node(7)), None);
+        standings.forgive_nodes(|one| one == node(7));
+        assert_eq!(standings.ban_of(now, node(7)), None);
+        // However many, in the end: two an hour are believed.
+        for number in 0..3 * u32::try_from(MOST).unwrap() {
+            let ban = Ban::after(None, now, None);
+            standings.ban_node(now, node(number), ban);
+        }
+        assert_eq!(standings.nodes.len(), MOST);
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Membership {
 
     /// One peer as seen at `first`, with its other addresses of the same run.
     pub(crate) fn view(&self, now: Instant, first: PeerKey, keys: &[PeerKey]) -> Option<PeerView> {
-        let entry = self.peers.get(&first)?;
+        self.peers.get(&first)?;
         let entries = || {
             keys.iter()
                 .filter_map(|key| Some((key, self.peers.get(key)?)))
@@ -77,12 +77,16 @@ impl Membership {
             node: first.0,
             last_heard: entries().map(|(_, one)| one.last_heard()).max()?,
             roads,
-            held_ids: entry.filters().held_ids(),
+            // Beacons come by one road, and so from one of its addresses; not always from the same.
+            held_ids: entries()
+                .max_by_key(|(_, one)| one.filters().taken_at())
+                .and_then(|(_, one)| one.filters().held_ids()),
             bytes_per_second: standing.map_or(0, |one| one.bytes_per_second),
             faults: standing.map_or(0, |one| one.faults_at(now)),
             ban: store_addresses
                 .iter()
                 .filter_map(|at| self.standings.of(*at)?.ban(now))
+                .chain(self.standings.ban_of(now, first.0))
                 .max(),
             store_addresses,
         })

@@ -37,10 +37,16 @@ impl Absences {
             .extend(names.into_iter().map(|name| (name, until)));
     }
 
-    /// Whether nobody had any of it a moment ago.
-    pub(crate) fn cover(&self, now: Instant, tags: &Tags) -> bool {
-        let is_absent = |name| self.until.get(&name).is_some_and(|until| *until > now);
-        tags.all().all(is_absent)
+    /// How long ago nobody had any of it, if that was a moment ago.
+    pub(crate) fn since(&self, now: Instant, tags: &Tags) -> Option<Duration> {
+        let remaining = tags.all().map(|name| {
+            let until = self.until.get(&name)?;
+            until
+                .checked_duration_since(now)
+                .filter(|left| !left.is_zero())
+        });
+        let shortest = remaining.reduce(|one, other| Some(one?.min(other?)))??;
+        Some(MEMORY.saturating_sub(shortest))
     }
 
     /// Takes in that somebody says to have it.

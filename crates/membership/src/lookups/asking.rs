@@ -13,12 +13,13 @@ use zeroshare_wire::{
 
 use super::{ENOUGH, Lookup, Tags, claims_of};
 use crate::{
-    beacons::{Reach, SMALL_NETWORK},
+    beacons::{Audience, Reach, SMALL_NETWORK},
     chance::between,
     event::{Claim, Destination, Event, LookupId},
     machine::Membership,
     place::Place,
     rates::Speech,
+    steps::{Step, Unasked},
 };
 
 /// Questions of one lookup: more than fit into its first minute.
@@ -29,6 +30,9 @@ const MOST_PROMPTED: u32 = 16;
 
 /// Repetitions come this close while an answer may just have been lost.
 const REPETITION: (Duration, Duration) = (Duration::from_millis(30), Duration::from_millis(50));
+
+/// … where answers are spread longer, after so many times that: before, most of those who could answer have yet to.
+const SPREADS_TO_REPETITION: (f64, f64) = (1.5, 2.5);
 
 /// After so many repetitions each pause is twice the one before.
 const QUICK_REPETITIONS: u32 = 6;
@@ -50,6 +54,9 @@ const SHORTEST_SPREAD: Duration = Duration::from_millis(20);
 
 /// … and at most over this: Wi-Fi holds multicast back for 100 to 300 ms.
 const LONGEST_SPREAD: Duration = Duration::from_millis(300);
+
+/// Each so manyth question, the first with it, excuses nobody who holds nothing yet: by now it may.
+const OPEN_TO_ALL: u32 = 3;
 
 /// Peers asked by unicast beside the question to everybody.
 const LIKELIEST: usize = 3;
@@ -88,27 +95,35 @@ impl Planned {
 
 impl Membership {
     pub(super) fn plan_first_ask(&mut self, now: Instant, id: LookupId, wait: Duration) {
-        let filters_tell_all = self.filters_tell_all();
+        let filters_tell_all = self.filters_tell_all(now);
         let Some(lookup) = self.lookups.open.get_mut(&id) else {
             return;
         };
-        lookup.next_ask = match lookup.nodes_found().len() {
-            _ if wait.is_zero() => None,
-            0 => Some(now),
-            found if found >= usize::from(lookup.enough) => None,
+        let later = FILTERS_FIRST.min(wait / 2);
+        let unasked = match lookup.nodes_found().len() {
+            _ if wait.is_zero() => Some(Unasked::NoWait),
+            0 => None,
+            found if found >= usize::from(lookup.enough) => Some(Unasked::Enough),
             // Whoever wants many knows that it has some.
-            _ if lookup.enough > ENOUGH => Some(now),
+            _ if lookup.enough > ENOUGH => None,
             // Nobody else would answer.
-            _ if filters_tell_all => None,
-            _ => Some(now + FILTERS_FIRST.min(wait / 2)),
+            _ if filters_tell_all => Some(Unasked::SummariesTellAll),
+            _ => Some(Unasked::Later(later)),
         };
+        lookup.next_ask = match unasked {
+            None => Some(now),
+            Some(Unasked::Later(later)) => Some(now + later),
+            Some(Unasked::NoWait | Unasked::Enough | Unasked::SummariesTellAll) => None,
+        };
+        if let Some(unasked) = unasked {
+            self.note(now, id, Step::NotAsked(unasked));
+        }
     }
 
     /// Whether every peer said all that it holds.
-    fn filters_tell_all(&self) -> bool {
+    fn filters_tell_all(&self, now: Instant) -> bool {
         let mut proven = self.peers.iter().filter(|(_, entry)| entry.is_proven());
-        self.peers.counted() <= SMALL_NETWORK
-            && proven.all(|(_, entry)| entry.filters().held_ids().is_some())
+        self.peers.counted() <= SMALL_NETWORK && proven.all(|(_, entry)| entry.said_all(now))
     }
 
     /// Somebody looks for the same, and may soon be getting it: a lookup that goes on asks again soon, instead of after its pause.
@@ -138,8 +153,8 @@ impl Membership {
             .collect();
         let mut planned: VecDeque<Planned> = VecDeque::new();
         for id in due {
-            let is_over = |one: &Lookup| one.deadline <= now;
-            if self.lookups.open.get(&id).is_some_and(is_over) {
+            let is_over = |one: &mut Lookup| one.deadline <= now && !one.put_off(now);
+            if self.lookups.open.get_mut(&id).is_some_and(is_over) {
                 self.end(now, id);
             } else {
                 planned.extend(self.plan_question(now, id));
@@ -155,7 +170,7 @@ impl Membership {
     fn plan_question(&mut self, now: Instant, id: LookupId) -> Option<Planned> {
         let known = self.estimate();
         let day = self.holdings.day();
-        let pause = between(&mut self.rng, REPETITION.0, REPETITION.1);
+        let pause = self.repetition();
         let lookup = self.lookups.open.get_mut(&id)?;
         let nodes = lookup.nodes_found();
         // One repetition tells whether an answer of somebody else was lost.
@@ -166,10 +181,12 @@ impl Membership {
             lookup.next_ask = None;
             return None;
         }
+        // Anybody can say in a holder's name that it has nothing yet.
+        let is_for_all = lookup.asks.is_multiple_of(OPEN_TO_ALL);
         let excused = lookup
             .found
             .iter()
-            .filter(|(_, told)| told.claim == Claim::Stated)
+            .filter(|(_, told)| told.claim == Claim::Stated && (told.holds || !is_for_all))
             .map(|((key, _), _)| key.0.first_half());
         let planned = Planned {
             lookups: vec![id],
@@ -191,8 +208,18 @@ impl Membership {
         Some(planned)
     }
 
+    /// How long to wait for answers before a question is repeated.
+    fn repetition(&mut self) -> Duration {
+        let spread = self.spread();
+        let (least, most) = SPREADS_TO_REPETITION;
+        let least = REPETITION.0.max(spread.mul_f64(least));
+        let most = REPETITION.1.max(spread.mul_f64(most));
+        between(&mut self.rng, least, most)
+    }
+
     fn ask(&mut self, now: Instant, planned: &Planned) {
         let nonce = self.rng.u64(..);
+        self.questions.note(now, nonce);
         let query = Query {
             nonce,
             tags: AtMost::first(planned.tags.iter().copied()),
@@ -218,7 +245,12 @@ impl Membership {
         } else {
             Reach::Heard
         };
-        self.send_query(now, planned, query, reach);
+        let asks = planned.lookups.iter().filter_map(|id| {
+            let lookup = self.lookups.open.get(id);
+            lookup.map(|one| one.asks)
+        });
+        let turn = asks.max().unwrap_or(0).saturating_sub(1);
+        self.send_query(now, planned, query, Audience { reach, turn });
     }
 
     /// Ends a lookup whose time is over.
@@ -229,12 +261,13 @@ impl Membership {
                 self.absences.note(now, &lookup.tags);
             }
         }
+        self.end_story(now, id);
         self.lookups.close(id);
         self.say(Event::LookupEnded(id));
     }
 
-    fn send_query(&mut self, now: Instant, planned: &Planned, query: Query, reach: Reach) {
-        let mut destinations = self.everybody(now, reach);
+    fn send_query(&mut self, now: Instant, planned: &Planned, query: Query, audience: Audience) {
+        let mut destinations = self.everybody(now, audience);
         let banned = self.banned_unicast(now);
         destinations.extend(
             planned
@@ -252,9 +285,20 @@ impl Membership {
         destinations.sort_unstable();
         destinations.dedup();
         destinations.retain(|destination| !banned.contains(destination));
+        let round = query.round;
         let payload = self.identity.say(Body::Query(query), planned.trace);
         for destination in destinations {
-            self.send(now, destination, Speech::Own, payload.clone());
+            let sent = self.send(now, destination, Speech::Own, payload.clone());
+            for id in &planned.lookups {
+                let number = self.lookups.open.get(id).map_or(0, |lookup| lookup.asks);
+                let step = Step::Asked {
+                    destination,
+                    number,
+                    round,
+                    sent,
+                };
+                self.note(now, *id, step);
+            }
         }
     }
 
@@ -265,7 +309,9 @@ impl Membership {
             let here = self.peers.of_place(Place::of(store));
             here.filter(move |(_, entry)| entry.store_port() == store.port())
         });
+        let nodes = self.standings.banned_nodes(now);
         entries
+            .chain(nodes.flat_map(|node| self.peers.of_id(node)))
             .map(|(key, entry)| Destination::One(key.1.port(entry.unicast_port())))
             .collect()
     }
@@ -297,10 +343,10 @@ impl Membership {
         if self.estimate() <= UNSPREAD_NODES {
             return Duration::ZERO;
         }
-        let measured = self
-            .echoes
-            .round_trip()
-            .map_or(Duration::ZERO, |time| time * 10);
+        let echoed = self.echoes.round_trip().unwrap_or_default();
+        // An echo is never held back, and what goes to all may be: by Wi-Fi, for stations that sleep.
+        let answered = self.answers.took().unwrap_or_default();
+        let measured = echoed.max(answered).saturating_mul(10);
         measured.clamp(SHORTEST_SPREAD, LONGEST_SPREAD)
     }
 }

@@ -1,6 +1,6 @@
 //! What others claim to hold, and whom to tell of it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zeroshare_content::ContentId;
 use zeroshare_wire::datagram::{Answer, HoldingState};
@@ -11,6 +11,7 @@ use crate::{
     event::{Claim, Event, LookupId, PeerView, Provider, Report, Verdict},
     machine::Membership,
     peers::{Entry, Heard, PeerKey},
+    steps::{Refusal, Step},
     surroundings::Road,
 };
 
@@ -34,6 +35,7 @@ impl Membership {
         if !self.holdings.day().accepts(day) {
             return Err(DropReason::OtherDay);
         }
+        self.measure_answer(now, heard, answer);
         self.answers.hear(answer, heard.key.1);
         for holding in &answer.holdings {
             self.absences.void(day, holding.tag);
@@ -76,6 +78,15 @@ impl Membership {
             if let Some(lookup) = self.lookups.open.get_mut(&id) {
                 lookup.heard_answers = true;
             }
+            let step = Step::Answered {
+                node: heard.key.0,
+                source: heard.source,
+                interface: heard.interface,
+                road: heard.road,
+                part: holding.part,
+                state: holding.state,
+            };
+            self.note(now, id, step);
             let claimed = (*holding, Claim::Stated);
             if is_current {
                 self.tell(now, id, &heard.key, claimed);
@@ -178,6 +189,8 @@ impl Membership {
         let room = MOST_ASKED.saturating_sub(asked.len());
         for (key, heard) in waiting.into_iter().take(room) {
             let is_urgent = self.lookups.may_be_urgent(id);
+            let (node, place) = key;
+            self.note(now, id, Step::EchoAsked { node, place });
             match heard {
                 Some(heard) => self.reprove_now(now, &heard, is_urgent),
                 None if is_urgent => self.prove_urgently(now, &key),
@@ -194,20 +207,24 @@ impl Membership {
             .iter_mut()
             .filter_map(|(id, lookup)| lookup.awaited.remove(key).map(|_| *id))
             .collect();
+        let (node, place) = *key;
         for id in waited {
+            self.note(now, id, Step::Silent { node, place });
             self.ask_awaited(now, id);
         }
     }
 
-    /// Tells of whoever a lookup waited for, now that it echoed.
-    pub(crate) fn found_proven(&mut self, now: Instant, key: &PeerKey) {
+    /// Tells of whoever a lookup waited for, now that it echoed so long after it was asked.
+    pub(crate) fn found_proven(&mut self, now: Instant, key: &PeerKey, took: Duration) {
         let waiting: Vec<_> = self
             .lookups
             .open
             .iter_mut()
             .filter_map(|(id, lookup)| Some((*id, lookup.awaited.remove(key)?)))
             .collect();
+        let (node, place) = *key;
         for (id, awaited) in waiting {
+            self.note(now, id, Step::Echoed { node, place, took });
             for claimed in awaited.claims {
                 self.tell(now, id, key, claimed);
             }
@@ -225,8 +242,9 @@ impl Membership {
         else {
             return;
         };
-        let Some(peer) = self.usable(now, key, &content) else {
-            return;
+        let peer = match self.usable(now, key, &content) {
+            Ok(peer) => peer,
+            Err(refusal) => return self.note_refusal(now, id, key, refusal),
         };
         let Some(lookup) = self.lookups.open.get_mut(&id) else {
             return;
@@ -251,13 +269,32 @@ impl Membership {
     }
 
     /// The peer as a provider, if it has a store that may be read.
-    fn usable(&self, now: Instant, key: &PeerKey, content: &ContentId) -> Option<PeerView> {
-        let entry = self.peers.get(key)?;
-        let store = key.1.port(entry.store_port());
-        let standing = self.standings.of(store);
-        let refused = standing.is_some_and(|one| one.ban(now).is_some() || one.lacks(now, content));
-        if refused || entry.store_port() == 0 || !self.surroundings.may_speak_with(&key.1) {
-            return None;
+    fn usable(
+        &self,
+        now: Instant,
+        key: &PeerKey,
+        content: &ContentId,
+    ) -> Result<PeerView, Refusal> {
+        let entry = self.peers.get(key).ok_or(Refusal::Gone)?;
+        let standing = self.standings.of(key.1.port(entry.store_port()));
+        let refusals = [
+            (entry.store_port() == 0, Refusal::NoStore),
+            (
+                standing.is_some_and(|one| one.ban(now).is_some())
+                    || self.standings.ban_of(now, key.0).is_some(),
+                Refusal::Banned,
+            ),
+            (
+                standing.is_some_and(|one| one.lacks(now, content)),
+                Refusal::Lacks,
+            ),
+            (
+                !self.surroundings.may_speak_with(&key.1),
+                Refusal::OutOfReach,
+            ),
+        ];
+        if let Some((_, refusal)) = refusals.into_iter().find(|(applies, _)| *applies) {
+            return Err(refusal);
         }
         let run = entry.run().incarnation;
         let same_run = self
@@ -265,10 +302,10 @@ impl Membership {
             .of_id(key.0)
             .filter(|(_, one)| one.run().incarnation == run);
         let keys: Vec<PeerKey> = same_run.map(|(key, _)| key).collect();
-        let mut view = self.view(now, *key, &keys)?;
+        let mut view = self.view(now, *key, &keys).ok_or(Refusal::Gone)?;
         view.store_addresses.retain(|at| !self.is_banned(now, *at));
         view.ban = None;
-        Some(view)
+        Ok(view)
     }
 
     /// A provider failed: lookups that relied on it ask again.

@@ -1,6 +1,6 @@
 //! How many nodes there are.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use zeroshare_wire::datagram::NodeId;
 
@@ -24,6 +24,15 @@ impl Census {
     pub(super) fn remove(&mut self, (node, place): &PeerKey, run: Run) {
         take_one(&mut self.runs, &(*node, run.incarnation));
         take_one(&mut self.places, place);
+    }
+
+    /// The ids after one, each once.
+    pub(super) fn nodes_after(&self, node: Option<NodeId>) -> impl Iterator<Item = NodeId> {
+        let after = node.map_or(Bound::Unbounded, |node| Bound::Excluded((node, u64::MAX)));
+        let mut last = None;
+        let runs = self.runs.range((after, Bound::Unbounded));
+        runs.map(|((node, _), _)| *node)
+            .filter(move |node| last.replace(*node) != Some(*node))
     }
 
     /// One address counts as one node, however many ids it claims, and one run as one, however many addresses it has.

@@ -90,6 +90,10 @@ pub(crate) struct Entry {
     pub(crate) greeted: Option<u64>,
     /// How many nodes it knows, by its own word.
     pub(crate) claims_known: u32,
+    /// When it replied last to what this node did not ask.
+    pub(crate) replied_unasked_at: Option<Instant>,
+    /// It was proven, and is where this node may not speak since its interfaces changed.
+    pub(crate) away: bool,
 }
 
 impl Entry {
@@ -115,6 +119,8 @@ impl Entry {
             newcomers: 0,
             greeted: None,
             claims_known: 0,
+            replied_unasked_at: None,
+            away: false,
         }
     }
 
@@ -145,6 +151,7 @@ impl Entry {
             self.stated.clear();
         }
         self.proven = true;
+        self.away = false;
         self.run = heard.run;
         self.store_port = heard.store_port;
         self.unicast_port = heard.unicast_port;
@@ -155,6 +162,11 @@ impl Entry {
         }
         self.roads.entry(heard.way_back).or_insert(now);
         !same
+    }
+
+    /// Notes that it is known for longer without another word.
+    pub(crate) fn live_until(&mut self, at: Instant) {
+        self.expires = self.expires.max(at);
     }
 
     pub(super) fn disprove(&mut self) -> bool {
@@ -180,19 +192,24 @@ impl Entry {
             return Order::Surprising;
         }
         let ahead = run.sequence.checked_sub(self.run.sequence);
-        match ahead {
-            Some(0) => Order::Repeated,
-            Some(1..=SEQUENCE_WINDOW) => Order::Next,
-            Some(_) => Order::Surprising,
-            None => self.order_of_late(run.sequence, part),
+        match (ahead, part) {
+            (Some(0), None) => Order::Repeated,
+            (Some(1..=SEQUENCE_WINDOW), _) => Order::Next,
+            (Some(1..), _) => Order::Surprising,
+            (Some(0) | None, _) => self.order_of_late(run.sequence, part),
         }
     }
 
-    /// Parts of one summary may overtake each other.
+    /// Parts of one summary may overtake each other, and an echo may overtake them all.
     fn order_of_late(&self, sequence: u64, part: Option<&FilterPart>) -> Order {
         let before = part.and_then(|part| self.filters.sequence_of(part.index));
         if before == Some(sequence) {
-            return Order::Repeated;
+            let is_other = part.is_some_and(|part| self.filters.contradicts(sequence, part));
+            return if is_other {
+                Order::Surprising
+            } else {
+                Order::Repeated
+            };
         }
         let is_near = self.run.sequence - sequence <= SEQUENCE_WINDOW;
         let is_newer = part.is_some() && before.is_none_or(|before| before < sequence);
@@ -253,6 +270,11 @@ impl Entry {
         self.run
     }
 
+    /// The interface on which it was heard last.
+    pub(crate) fn interface(&self) -> Option<u32> {
+        self.interface
+    }
+
     pub(crate) fn store_port(&self) -> u16 {
         self.store_port
     }
@@ -261,7 +283,7 @@ impl Entry {
         self.unicast_port
     }
 
-    pub(super) fn first_heard(&self) -> Instant {
+    pub(crate) fn first_heard(&self) -> Instant {
         self.first_heard
     }
 
@@ -279,6 +301,17 @@ impl Entry {
 
     pub(crate) fn filters(&self) -> &PeerFilters {
         &self.filters
+    }
+
+    /// Whether its filters sum up all that it holds, as far as anybody can know who only listens.
+    pub(crate) fn said_all(&self, now: Instant) -> bool {
+        // A life is as long as several of its beacons take.
+        self.filters.held_ids().is_some() && self.filters.are_settled(now, self.ttl)
+    }
+
+    /// Notes that somebody speaks in its name.
+    pub(crate) fn dispute(&mut self, now: Instant) {
+        self.filters.dispute(now);
     }
 
     /// The roads by which it was ever heard.

@@ -248,3 +248,24 @@ fn who_is_hidden_answers_nothing() {
     bench.pass(Duration::from_mins(10));
     assert!(bench.said().is_empty());
 }
+
+#[test]
+fn an_answer_says_how_long_it_was_held_back() {
+    let mut bench = holder();
+    let question = Query {
+        spread: Duration::from_millis(300),
+        known_nodes: 1_000,
+        ..query(1, "it")
+    };
+    let asked_at = bench.now;
+    bench.hear(&Other::at(9), Body::Query(question));
+    let due = bench.machine.poll_timeout().unwrap();
+    bench.pass(due - asked_at);
+    let said = bench.said();
+    let Body::Answer(answer) = &said[0].datagram.body else {
+        panic!("{said:?}")
+    };
+    let micros = |time: Duration| time.as_micros();
+    assert_eq!(answer.held_back.map(micros), Some(micros(due - asked_at)));
+    assert!(!due.duration_since(asked_at).is_zero());
+}

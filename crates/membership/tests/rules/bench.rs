@@ -12,8 +12,8 @@ use zeroshare_membership::{
 use zeroshare_wire::{
     AtMost,
     datagram::{
-        Alive, Answer, Body, Datagram, Day, DayKey, Echo, GroupKey, Holding, HoldingState, NodeId,
-        Query, SigningKey, Tag, decode, encode,
+        Alive, Answer, Bloom, Body, Datagram, Day, DayKey, Echo, FilterPart, GroupKey, Holding,
+        HoldingState, NodeId, Query, SigningKey, Tag, decode, encode,
     },
 };
 
@@ -37,6 +37,7 @@ pub(crate) struct Other {
     pub(crate) incarnation: u64,
     pub(crate) sequence: u64,
     pub(crate) store_port: u16,
+    pub(crate) group: GroupKey,
 }
 
 impl Other {
@@ -48,6 +49,7 @@ impl Other {
             incarnation: u64::from(last),
             sequence: 1,
             store_port: 4000 + u16::from(last),
+            group: GroupKey::none(),
         }
     }
 
@@ -60,14 +62,14 @@ impl Other {
     }
 
     pub(crate) fn bytes(&self, body: Body) -> Vec<u8> {
-        encode(&self.datagram(body), &GroupKey::none(), None)
+        encode(&self.datagram(body), &self.group, None)
     }
 
     pub(crate) fn signed_bytes(&self, body: Body) -> Vec<u8> {
-        encode(&self.datagram(body), &GroupKey::none(), Some(&self.key))
+        encode(&self.datagram(body), &self.group, Some(&self.key))
     }
 
-    fn datagram(&self, body: Body) -> Datagram {
+    pub(crate) fn datagram(&self, body: Body) -> Datagram {
         Datagram {
             node: self.node(),
             incarnation: self.incarnation,
@@ -84,6 +86,7 @@ impl Other {
 pub(crate) struct Bench {
     pub(crate) machine: Membership,
     pub(crate) now: Instant,
+    group: GroupKey,
 }
 
 #[expect(
@@ -97,7 +100,12 @@ fn start() -> Instant {
 impl Bench {
     /// A machine on the LAN 10.0.0.0/24 whose first beacons are over.
     pub(crate) fn new() -> Self {
-        let mut bench = Self::fresh(Presence::Announced);
+        Self::of(GroupKey::none())
+    }
+
+    /// The same of a group.
+    pub(crate) fn of(group: GroupKey) -> Self {
+        let mut bench = Self::fresh_of(Presence::Announced, group);
         bench.join_lan();
         bench.pass(SECOND);
         bench.said();
@@ -106,11 +114,15 @@ impl Bench {
 
     /// A machine that knows of no interface yet.
     pub(crate) fn fresh(presence: Presence) -> Self {
+        Self::fresh_of(presence, GroupKey::none())
+    }
+
+    fn fresh_of(presence: Presence, group: GroupKey) -> Self {
         let settings = Settings {
             key: SigningKey::from_seed(&[255; 32]),
             incarnation: 7,
             unicast_port: 38339,
-            group: GroupKey::none(),
+            group: group.clone(),
             presence,
             allowed: vec!["192.168.7.0/24".parse().expect("a network")],
             day: Day::from_number(DAY),
@@ -119,13 +131,22 @@ impl Bench {
         };
         let now = start();
         let machine = Membership::new(now, settings, fastrand::Rng::with_seed(1));
-        Self { machine, now }
+        Self {
+            machine,
+            now,
+            group,
+        }
     }
 
     pub(crate) fn join_lan(&mut self) {
+        self.join("10.0.0.200/24");
+    }
+
+    /// Its only interface is in this network from now on.
+    pub(crate) fn join(&mut self, network: &str) {
         let interface = Interface {
             index: LAN,
-            subnets: ["10.0.0.200/24".parse().expect("a network")].into(),
+            subnets: [network.parse().expect("a network")].into(),
             roads: [Road::Multicast4, Road::Broadcast].into(),
         };
         self.machine.handle_interfaces(self.now, vec![interface]);
@@ -148,7 +169,7 @@ impl Bench {
             assert!(transmit.payload.len() <= 1_200);
             said.push(Said {
                 to: transmit.destination,
-                datagram: decode(&transmit.payload, &GroupKey::none()).expect("our own format"),
+                datagram: decode(&transmit.payload, &self.group).expect("our own format"),
                 len: transmit.payload.len(),
             });
         }
@@ -202,13 +223,15 @@ impl Bench {
         rest
     }
 
-    /// Lets time pass, in which these send back every echo that it asks.
-    pub(crate) fn pass_echoing(&mut self, time: Duration, others: &[&Other]) {
+    /// Lets time pass, in which these send back every echo that it asks; gives what else it said.
+    pub(crate) fn pass_echoing(&mut self, time: Duration, others: &[&Other]) -> Vec<Said> {
         let end = self.now + time;
+        let mut said = Vec::new();
         while self.now < end {
             self.pass(Duration::from_millis(20));
-            self.echo(others);
+            said.extend(self.echo(others));
         }
+        said
     }
 
     /// Somebody arrives, echoes and is greeted.
@@ -233,6 +256,20 @@ pub(crate) fn alive() -> Body {
         ttl: Duration::from_mins(4),
         known_nodes: 1,
         filter: None,
+    })
+}
+
+/// A beacon whose filter names one thing.
+pub(crate) fn alive_with(name: &str) -> Body {
+    Body::Alive(Alive {
+        ttl: Duration::from_mins(4),
+        known_nodes: 1,
+        filter: Some(FilterPart {
+            day: Day::from_number(DAY),
+            index: 0,
+            count: 1,
+            bloom: Bloom::summaries([tag(name)]).remove(0),
+        }),
     })
 }
 
@@ -272,5 +309,6 @@ fn answer_of(nonce: u64, name: &str, (part, state): (u8, HoldingState)) -> Body 
         nonce,
         day: Day::from_number(DAY),
         holdings: AtMost::first([Holding { tag, part, state }]),
+        held_back: None,
     })
 }

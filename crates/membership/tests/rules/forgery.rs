@@ -10,7 +10,9 @@ use zeroshare_wire::{
     pb::beacon::v1 as pb,
 };
 
-use crate::bench::{Bench, Other, SECOND, Said, alive, answer, content, query, tag};
+use crate::bench::{
+    Bench, Other, SECOND, Said, alive, alive_with, answer, content, query, tag, waiting_answer,
+};
 
 /// Somebody whom the attacker made up.
 fn invented(number: u16) -> Other {
@@ -276,4 +278,224 @@ fn a_flood_of_forged_ports_delays_a_peers_new_port_and_hides_it_not_for_good() {
             bench.pass_echoing(SECOND / 50, &[&moved]);
         }
     }
+}
+
+/// Whether a question to everybody was asked, and whom each such question excuses.
+fn excused(said: &[Said]) -> Vec<Vec<u64>> {
+    let of_query = |said: &Said| match (said.to, &said.datagram.body) {
+        (
+            Destination::Everybody {
+                road: Road::Multicast4,
+                ..
+            },
+            Body::Query(query),
+        ) => Some(query.exclude.iter().copied().collect()),
+        _ => None,
+    };
+    said.iter().filter_map(of_query).collect()
+}
+
+#[test]
+fn a_forged_answer_that_it_is_on_its_way_does_not_excuse_who_holds_it() {
+    let mut bench = Bench::new();
+    let holder = Other::at(1);
+    bench.meet(&holder);
+    bench.hear(&holder, waiting_answer(77, "it"));
+    bench
+        .machine
+        .find(bench.now, &[content("it")], 5 * SECOND, None)
+        .unwrap();
+    let first = excused(&bench.said());
+    assert_eq!(
+        first,
+        [Vec::<u64>::new()],
+        "the first question is for everybody"
+    );
+    let mut open = 0;
+    for _ in 0..100 {
+        bench.hear(&holder, waiting_answer(77, "it"));
+        bench.pass(Duration::from_millis(10));
+        let asked = excused(&bench.said());
+        open += asked.iter().filter(|excused| excused.is_empty()).count();
+    }
+    assert!(open >= 2, "{open} of the repetitions");
+}
+
+#[test]
+fn a_forged_answer_that_it_is_on_its_way_does_not_outdo_a_filter() {
+    let mut bench = Bench::new();
+    let holder = Other::at(1);
+    bench.hear(&holder, alive_with("it"));
+    bench.echo(&[&holder]);
+    bench.pass(SECOND);
+    bench.said();
+    bench.hear(&holder, waiting_answer(77, "it"));
+    bench.events();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    let events = bench.events();
+    let [Event::Found(_, provider)] = events.as_slice() else {
+        panic!("{events:?}")
+    };
+    assert_eq!(provider.part, 255);
+}
+
+/// A machine with two peers whose filters name it.
+fn with_two_holders() -> (Bench, Other, Other) {
+    let mut bench = Bench::new();
+    let (one, other) = (Other::at(1), Other::at(2));
+    for peer in [&one, &other] {
+        bench.hear(peer, alive_with("it"));
+        bench.echo(&[peer]);
+    }
+    bench.pass(SECOND);
+    bench.said();
+    bench.events();
+    (bench, one, other)
+}
+
+#[test]
+fn a_forged_filter_that_wipes_a_peers_own_has_everybody_asked() {
+    let (mut bench, peer, _) = with_two_holders();
+    let forged = Other {
+        sequence: peer.sequence + 1,
+        ..peer.clone()
+    };
+    bench.hear(&forged, alive_with("other"));
+    bench
+        .machine
+        .find(bench.now, &[content("it")], 5 * SECOND, None)
+        .unwrap();
+    bench.pass(SECOND);
+    assert_eq!(excused(&bench.said()).len(), 1);
+    bench.pass(10 * SECOND);
+    // Long after, without another change, filters tell all again.
+    for minute in 0..10 {
+        for last in [1, 2] {
+            let mut peer = Other::at(last);
+            peer.sequence += 2 + minute;
+            bench.hear(&peer, alive_with("it"));
+        }
+        bench.pass_echoing(Duration::from_mins(1), &[&Other::at(1), &Other::at(2)]);
+    }
+    bench.said();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], 5 * SECOND, None)
+        .unwrap();
+    bench.pass(SECOND);
+    assert_eq!(excused(&bench.said()).len(), 0);
+}
+
+#[test]
+fn a_forged_beacon_does_not_make_the_next_true_one_a_duplicate() {
+    for forgery in [alive(), alive_with("other")] {
+        let (mut bench, peer, _) = with_two_holders();
+        let next = Other {
+            sequence: peer.sequence + 1,
+            ..peer.clone()
+        };
+        bench.hear(&next, forgery.clone());
+        bench.hear(&next, alive_with("later"));
+        let wait = SECOND;
+        let search = |bench: &mut Bench| {
+            bench
+                .machine
+                .find(bench.now, &[content("later")], wait, None)
+                .unwrap();
+            bench.pass(SECOND);
+            is_found(bench) || !excused(&bench.said()).is_empty()
+        };
+        assert!(search(&mut bench), "found, or everybody is asked");
+        bench.said();
+        bench.hear(&next, alive_with("later"));
+        let found = bench
+            .machine
+            .find(bench.now, &[content("it")], wait, None)
+            .unwrap();
+        bench.pass(SECOND);
+        assert_eq!(
+            excused(&bench.said()).len(),
+            1,
+            "what contradicts itself does not tell all: {forgery:?}, {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_peer_whose_replies_are_used_up_in_this_nodes_name_is_not_forgotten() {
+    let mut bench = Bench::new();
+    let peer = Other::at(1);
+    bench.meet(&peer);
+    let forged = Other {
+        incarnation: peer.incarnation + 1,
+        ..peer.clone()
+    };
+    bench.hear(&forged, alive());
+    let mut asked = 0;
+    for number in 0..300_u64 {
+        bench.pass(SECOND / 50);
+        asked += echoes_asked(&bench.said()).len();
+        // It replies to what somebody else asked in this node's name, and has nothing left for the true question.
+        let reply = Body::Echo(Echo {
+            nonce: number,
+            reply: true,
+        });
+        bench.hear_bytes(peer.source, Road::Unicast, &peer.bytes(reply));
+    }
+    assert!(asked >= 5, "{asked}");
+    let gone = |event: &Event| matches!(event, Event::PeerDown(_));
+    assert!(!bench.events().iter().any(gone));
+    assert_eq!(bench.machine.peers(bench.now).len(), 1);
+}
+
+#[test]
+fn a_stranger_that_was_only_heard_is_asked_twice_at_most() {
+    let mut bench = Bench::new();
+    bench.hear(&invented(1), alive());
+    bench.pass(10 * SECOND);
+    let asked = echoes_asked(&bench.said());
+    assert!((1..=2).contains(&asked.len()), "{asked:?}");
+}
+
+#[test]
+fn one_id_at_very_many_addresses_takes_few_entries() {
+    let mut bench = Bench::new();
+    let peer = Other::at(1);
+    bench.meet(&peer);
+    for last in 2..=190 {
+        let mut forged = peer.clone();
+        forged.incarnation += 1;
+        forged.source = SocketAddr::from(([10, 0, 0, last], 38339));
+        bench.hear(&forged, alive());
+        bench.pass_echoing(SECOND / 10, &[&peer]);
+    }
+    assert!(bench.machine.table_len() <= 64);
+    let newcomer = Other::at(201);
+    bench.meet(&newcomer);
+    assert_eq!(bench.machine.peers(bench.now).len(), 2);
+}
+
+#[test]
+fn whoever_forges_an_id_at_many_addresses_keeps_its_node_from_nobody() {
+    let mut bench = Bench::new();
+    let holder = Other::at(250);
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    let asked = bench.said();
+    let Body::Query(asked) = &asked[0].datagram.body else {
+        panic!("{asked:?}")
+    };
+    for last in 2..=190 {
+        let mut forged = holder.clone();
+        forged.source = SocketAddr::from(([10, 0, 0, last], 38339));
+        bench.hear(&forged, alive());
+    }
+    bench.hear(&holder, answer(asked.nonce, "it"));
+    bench.echo(&[&holder]);
+    assert!(is_found(&mut bench));
 }

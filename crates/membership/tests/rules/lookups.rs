@@ -5,13 +5,10 @@ use std::time::Duration;
 use zeroshare_membership::{Claim, Destination, Event, Mercy, Report, Road, Search, Verdict};
 use zeroshare_wire::{
     AtMost,
-    datagram::{
-        Alive, Answer, Bloom, Body, Day, FilterPart, GroupKey, Holding, HoldingState, Query,
-        TraceContext, decode,
-    },
+    datagram::{Answer, Body, Day, GroupKey, Holding, HoldingState, Query, TraceContext, decode},
 };
 
-use crate::bench::{Bench, DAY, Other, SECOND, alive, answer, content, query, tag};
+use crate::bench::{Bench, DAY, Other, SECOND, alive, alive_with, answer, content, query, tag};
 
 /// The questions that it asked everybody by the first road.
 fn questions(bench: &mut Bench) -> Vec<Query> {
@@ -29,29 +26,18 @@ fn questions(bench: &mut Bench) -> Vec<Query> {
     .collect()
 }
 
-fn found(events: &[Event]) -> Vec<(Claim, std::net::SocketAddr)> {
+pub(crate) fn found(events: &[Event]) -> Vec<(Claim, std::net::SocketAddr)> {
     let provider = |event: &Event| match event {
         Event::Found(_, provider) => Some((provider.claim, provider.peer.store_addresses[0])),
         Event::PeerUp(_)
         | Event::PeerDown(_)
         | Event::LookupEnded(_)
+        | Event::Step(..)
         | Event::Probe(_)
-        | Event::Asked(_) => None,
+        | Event::Asked(_)
+        | Event::Checked(_) => None,
     };
     events.iter().filter_map(provider).collect()
-}
-
-fn alive_with(name: &str) -> Body {
-    Body::Alive(Alive {
-        ttl: Duration::from_mins(4),
-        known_nodes: 1,
-        filter: Some(FilterPart {
-            day: Day::from_number(DAY),
-            index: 0,
-            count: 1,
-            bloom: Bloom::summaries([tag(name)]).remove(0),
-        }),
-    })
 }
 
 #[test]
@@ -167,6 +153,44 @@ fn without_an_answer_it_asks_again_soon_and_in_rounds_only_later_then_ends() {
 }
 
 #[test]
+fn a_machine_that_was_kept_from_running_does_not_take_that_for_silence() {
+    let mut bench = Bench::new();
+    let holder = Other::at(1);
+    bench.meet(&holder);
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    let asked = questions(&mut bench);
+    bench.events();
+    // Others had the processor; the answer waits in the socket.
+    bench.now += 3 * SECOND;
+    bench.machine.handle_timeout(bench.now);
+    assert!(bench.events().is_empty(), "it did not look for a second");
+    assert!(!questions(&mut bench).is_empty(), "the answer may be lost");
+    bench.hear(&holder, answer(asked[0].nonce, "it"));
+    assert_eq!(found(&bench.events()), [(Claim::Stated, holder.store())]);
+    bench.pass(SECOND);
+    assert!(matches!(bench.events().as_slice(), [Event::LookupEnded(_)]));
+}
+
+#[test]
+fn a_machine_that_hardly_ever_runs_gives_up_all_the_same() {
+    let mut bench = Bench::new();
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    let mut turns = 0;
+    while bench.events().is_empty() {
+        turns += 1;
+        assert!(turns < 9, "it has to end");
+        bench.now += 3 * SECOND;
+        bench.machine.handle_timeout(bench.now);
+    }
+}
+
+#[test]
 fn answers_of_which_none_is_usable_bring_rounds_at_once() {
     let mut bench = Bench::new();
     bench
@@ -194,6 +218,7 @@ fn what_begins_together_is_asked_in_one_question_and_found_apart() {
         wait: SECOND,
         trace: None,
         enough: None,
+        explained: false,
     };
     let searches: Vec<_> = names.iter().map(|name| search(&name[..])).collect();
     let ids = bench.machine.search_all(bench.now, &searches);
@@ -206,8 +231,10 @@ fn what_begins_together_is_asked_in_one_question_and_found_apart() {
         Event::PeerUp(_)
         | Event::PeerDown(_)
         | Event::LookupEnded(_)
+        | Event::Step(..)
         | Event::Probe(_)
-        | Event::Asked(_) => None,
+        | Event::Asked(_)
+        | Event::Checked(_) => None,
     });
     assert_eq!(found, Some((ids[1].unwrap(), content("b"))));
     bench.pass(Duration::from_millis(60));
@@ -332,6 +359,7 @@ fn whoever_wants_many_asks_at_once_although_it_knows_some_and_until_it_has_them(
             wait: SECOND,
             trace: None,
             enough,
+            explained: false,
         };
         let lookup = bench.machine.search(bench.now, &search).unwrap();
         let asked = questions(&mut bench).len();
@@ -346,6 +374,7 @@ fn whoever_wants_many_asks_at_once_although_it_knows_some_and_until_it_has_them(
         wait: SECOND,
         trace: None,
         enough: Some(24),
+        explained: false,
     };
     bench.machine.search(bench.now, &search).unwrap();
     let asked = questions(&mut bench);
@@ -374,6 +403,7 @@ fn while_only_members_are_found_it_goes_on_asking_and_excuses_them() {
                 part,
                 state,
             }]),
+            held_back: None,
         })
     };
     bench.hear(&member, said(0, HoldingState::Member));
@@ -427,6 +457,7 @@ fn a_banned_peer_is_neither_asked_alone_nor_told_of_until_it_is_forgiven() {
     bench.echo(&[&liar]);
     let convicted = Report {
         address: liar.store(),
+        node: None,
         content: Some(content("it")),
         verdict: Verdict::Convicted,
     };
@@ -470,6 +501,41 @@ fn a_banned_peer_is_neither_asked_alone_nor_told_of_until_it_is_forgiven() {
     assert_eq!(bench.machine.forgive(bench.now, mercy), 1);
     assert_eq!(ask(&mut bench, "other"), (true, 1));
     assert!(bench.machine.bans(bench.now).is_empty());
+}
+
+#[test]
+fn a_node_that_proved_to_lie_stays_banned_at_its_next_address() {
+    for proven in [true, false] {
+        let mut bench = Bench::new();
+        let liar = Other::at(1);
+        bench.meet(&liar);
+        let convicted = Report {
+            address: liar.store(),
+            node: proven.then(|| liar.node()),
+            content: Some(content("it")),
+            verdict: Verdict::Convicted,
+        };
+        bench.machine.handle_report(bench.now, &convicted);
+        let moved = Other {
+            source: Other::at(2).source,
+            incarnation: liar.incarnation + 1,
+            ..liar.clone()
+        };
+        bench.hear(&moved, alive_with("it"));
+        bench.echo(&[&moved]);
+        bench.pass(SECOND);
+        bench.said();
+        bench.events();
+        let wait = Duration::from_millis(20);
+        let looked = bench.machine.find(bench.now, &[content("it")], wait, None);
+        looked.unwrap();
+        let told = found(&bench.events()).len();
+        assert_eq!(told, usize::from(!proven), "proven: {proven}");
+        let mercy = Mercy::Node(liar.node());
+        bench.machine.forgive(bench.now, mercy);
+        let peers = bench.machine.peers(bench.now);
+        assert!(peers.iter().all(|peer| peer.ban.is_none()), "{peers:?}");
+    }
 }
 
 #[test]
@@ -518,6 +584,7 @@ fn the_best_known_providers_come_first_and_the_banned_never() {
     ] {
         let report = Report {
             address: other.store(),
+            node: None,
             content: Some(content("it")),
             verdict,
         };
@@ -553,6 +620,7 @@ fn when_the_only_provider_fails_it_asks_at_once() {
     assert!(questions(&mut bench).is_empty());
     let report = Report {
         address: liar.store(),
+        node: None,
         content: Some(content("it")),
         verdict: Verdict::NotHolding,
     };
@@ -769,4 +837,90 @@ fn whoever_is_asked_alone_is_asked_first() {
     let asked = bench.said();
     assert_eq!(asked[0].to, Destination::One(peer.source));
     assert!(asked.len() > 1);
+}
+
+#[test]
+fn the_time_that_the_network_takes_for_what_goes_to_all_stretches_the_time_for_answers() {
+    let ms = Duration::from_millis;
+    // Held back, passed, and over what the next question's answers are spread.
+    for (held_back, passed, spread) in [
+        (Some(ms(0)), ms(1), ms(20)),
+        (Some(ms(19)), ms(20), ms(20)),
+        (Some(ms(19)), ms(29), ms(100)),
+        (Some(ms(300)), ms(305), ms(50)),
+        (Some(ms(20)), ms(400), ms(300)),
+        (Some(ms(9_000)), ms(100), ms(20)),
+        (None, ms(400), ms(20)),
+    ] {
+        let mut bench = Bench::new();
+        for last in 1..=40 {
+            bench.meet(&Other::at(last));
+        }
+        let find = |bench: &mut Bench, name: &str| {
+            bench
+                .machine
+                .find(bench.now, &[content(name)], SECOND, None)
+                .unwrap();
+            questions(bench).remove(0)
+        };
+        let asked = find(&mut bench, "a");
+        bench.pass(passed);
+        let Body::Answer(said) = answer(asked.nonce, "a") else {
+            panic!("an answer")
+        };
+        let said = Answer { held_back, ..said };
+        bench.hear(&Other::at(1), Body::Answer(said));
+        bench.said();
+        let spread_now = find(&mut bench, "b").spread;
+        assert_eq!(spread_now, spread, "{held_back:?}, {passed:?}");
+    }
+}
+
+#[test]
+fn a_bystander_learns_too_how_long_the_network_takes() {
+    let mut bench = Bench::new();
+    for last in 1..=40 {
+        bench.meet(&Other::at(last));
+    }
+    bench.hear(&Other::at(1), Body::Query(query(1, "other")));
+    bench.pass(Duration::from_millis(250));
+    let Body::Answer(said) = answer(1, "other") else {
+        panic!("an answer")
+    };
+    let held_back = Some(Duration::from_millis(20));
+    bench.hear(&Other::at(2), Body::Answer(Answer { held_back, ..said }));
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    assert_eq!(questions(&mut bench)[0].spread, Duration::from_millis(300));
+}
+
+#[test]
+fn where_echoes_take_long_answers_are_spread_longer_and_nobody_is_asked_again_before() {
+    for (echo_ms, spread_ms, (least_ms, most_ms)) in [
+        (1, 20, (30, 50)),
+        (9, 90, (135, 225)),
+        (40, 300, (450, 750)),
+    ] {
+        let others: Vec<Other> = (1..=40).map(Other::at).collect();
+        let mut bench = Bench::new();
+        for other in &others {
+            bench.hear(other, alive());
+            bench.pass(Duration::from_millis(echo_ms));
+            bench.echo(&[other]);
+            bench.pass(SECOND);
+            bench.said();
+        }
+        bench
+            .machine
+            .find(bench.now, &[content("it")], 5 * SECOND, None)
+            .unwrap();
+        let first = questions(&mut bench);
+        assert_eq!(first[0].spread, Duration::from_millis(spread_ms));
+        bench.pass(Duration::from_millis(least_ms - 1));
+        assert_eq!(questions(&mut bench).len(), 0, "{echo_ms} ms: too soon");
+        bench.pass(Duration::from_millis(most_ms - least_ms + 2));
+        assert_eq!(questions(&mut bench).len(), 1, "{echo_ms} ms");
+    }
 }

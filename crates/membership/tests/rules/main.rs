@@ -7,8 +7,13 @@
 
 mod answers;
 mod bench;
+mod checking;
 mod disbelief;
+mod explaining;
 mod forgery;
+mod groups;
 mod lookups;
 mod random;
+mod ranks;
+mod reach;
 mod speech;

@@ -7,8 +7,8 @@ use zeroshare_membership::{Arrival, Road};
 use zeroshare_wire::{
     AtMost,
     datagram::{
-        Answer, Body, Day, Echo, Holding, HoldingState, NodeAddress, Peers, PeersRequest, Query,
-        SigningKey, Tag,
+        Answer, Body, Day, Echo, GroupKey, Holding, HoldingState, NodeAddress, Peers, PeersRequest,
+        Query, SigningKey, Tag,
     },
 };
 
@@ -84,6 +84,8 @@ fn body(sent: &Sent) -> Body {
                 part: sent.last,
                 state: HoldingState::OnItsWay,
             }]),
+            held_back: (!sent.last.is_multiple_of(2))
+                .then(|| Duration::from_millis(u64::from(sent.last))),
         }),
         4 => Body::PeersRequest(PeersRequest { nonce, after: None }),
         5 => Body::Peers(Peers {
@@ -110,6 +112,7 @@ fn bytes(sent: &Sent) -> (SocketAddr, Vec<u8>) {
         incarnation: sent.incarnation,
         sequence: sent.sequence,
         store_port: sent.port,
+        group: GroupKey::none(),
     };
     let mut bytes = if sent.incarnation.is_multiple_of(2) {
         other.bytes(body(sent))

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use zeroshare_membership::{Destination, Event, Presence, Road};
-use zeroshare_wire::datagram::Body;
+use zeroshare_wire::datagram::{Alive, Bloom, Body, Day, FilterPart, Tag};
 
-use crate::bench::{Bench, LAN, Other, SECOND, alive, content, tag};
+use crate::bench::{Bench, DAY, LAN, Other, SECOND, alive, content, tag};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// The beacons to everybody by the first road.
-fn beacons(bench: &mut Bench) -> Vec<zeroshare_wire::datagram::Alive> {
+fn beacons(bench: &mut Bench) -> Vec<Alive> {
     let said = bench.said().into_iter();
     said.filter_map(|said| match (said.to, said.datagram.body) {
         (
@@ -53,7 +53,10 @@ fn it_speaks_on_every_road_until_somebody_is_heard_then_on_one() {
     let mut bench = Bench::new();
     bench.pass(2 * MINUTE);
     let roads = |bench: &mut Bench| {
-        let mut roads: Vec<Destination> = bench.said().into_iter().map(|said| said.to).collect();
+        let said = bench.said().into_iter();
+        // A lone neighbour is asked for those whom it knows, and only it.
+        let to_all = said.filter(|said| !matches!(said.datagram.body, Body::PeersRequest(_)));
+        let mut roads: Vec<Destination> = to_all.map(|said| said.to).collect();
         roads.sort_unstable();
         roads.dedup();
         roads
@@ -238,11 +241,189 @@ fn the_next_day_has_other_names() {
     bench.machine.handle_holding(bench.now, content("it"), 255);
     bench.pass(3 * SECOND);
     beacons(&mut bench);
-    let tomorrow = zeroshare_wire::datagram::Day::from_number(crate::bench::DAY + 1);
+    let tomorrow = Day::from_number(DAY + 1);
     bench.machine.handle_day(bench.now, tomorrow);
     bench.pass(MINUTE);
     let said = beacons(&mut bench);
     let filter = said[0].filter.as_ref().expect("a filter");
     assert_eq!(filter.day, tomorrow);
     assert!(!filter.bloom.contains(tag("it")));
+}
+
+#[test]
+fn what_a_peer_with_two_addresses_holds_is_what_it_said_last_from_either() {
+    let mut bench = Bench::new();
+    let one = Other::at(1);
+    let mut other = Other {
+        source: Other::at(2).source,
+        ..one.clone()
+    };
+    let holds = |ids: u64| {
+        let tags = (1..=ids).map(|id| Tag::from_bits(id.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        Body::Alive(Alive {
+            ttl: Duration::from_mins(4),
+            known_nodes: 1,
+            filter: Some(FilterPart {
+                day: Day::from_number(DAY),
+                index: 0,
+                count: 1,
+                bloom: Bloom::summaries(tags).remove(0),
+            }),
+        })
+    };
+    for address in [&one, &other] {
+        bench.hear(address, holds(1));
+        bench.pass_echoing(SECOND, &[&one, &other]);
+    }
+    let shown = |bench: &Bench| bench.machine.peers(bench.now)[0].held_ids;
+    assert_eq!(shown(&bench), Some(1));
+    other.sequence = 2;
+    bench.hear(&other, holds(90));
+    // A filter is counted by its bits.
+    assert!(shown(&bench) > Some(80), "{:?}", shown(&bench));
+}
+
+#[test]
+fn neighbours_heard_by_unicast_only_have_beacons_of_their_own_which_take_their_time() {
+    let mut bench = Bench::fresh(Presence::Announced);
+    bench.join_lan();
+    for number in 0..400 {
+        let held = content(&number.to_string());
+        bench.machine.handle_holding(bench.now, held, u8::MAX);
+    }
+    bench.pass(SECOND);
+    bench.said();
+    let others: Vec<Other> = (1..=40).map(Other::at).collect();
+    let all: Vec<&Other> = others.iter().collect();
+    for other in &others {
+        bench.hear_bytes(other.source, Road::Unicast, &other.bytes(alive()));
+    }
+    bench.pass_echoing(2 * SECOND, &all);
+    assert_eq!(bench.machine.live_peers(), 40);
+
+    bench.pass(2 * MINUTE);
+    let (to_all, alone) = beacons_said(&mut bench);
+    assert_eq!(alone, 40, "none of them did");
+    let ttl = to_all[0].ttl;
+    let mut waited = Duration::ZERO;
+    while beacons_said(&mut bench).0.is_empty() {
+        bench.pass(MINUTE);
+        waited += MINUTE;
+    }
+    assert!(
+        waited > 10 * MINUTE,
+        "{waited:?}: a beacon for each takes its time"
+    );
+    assert!(ttl > 2 * waited, "{ttl:?}: and counts for longer");
+}
+
+/// The beacons to everybody, on all roads, and how many went to one.
+fn beacons_said(bench: &mut Bench) -> (Vec<Alive>, usize) {
+    let (mut to_all, mut alone) = (Vec::new(), 0);
+    for said in bench.said() {
+        match (said.to, said.datagram.body) {
+            (Destination::Everybody { .. }, Body::Alive(alive)) => to_all.push(alive),
+            (Destination::One(_), Body::Alive(_)) => alone += 1,
+            _ => {}
+        }
+    }
+    (to_all, alone)
+}
+
+#[test]
+fn on_a_large_network_what_comes_and_goes_is_no_reason_to_speak() {
+    let mut bench = Bench::new();
+    let others: Vec<Other> = (1..=120).map(Other::at).collect();
+    for other in &others {
+        bench.hear(other, alive());
+    }
+    bench.echo(&others.iter().collect::<Vec<_>>());
+    bench.pass(8 * SECOND);
+    beacons(&mut bench);
+    for number in 0..10 {
+        bench
+            .machine
+            .handle_holding(bench.now, content(&number.to_string()), 255);
+        bench.pass(SECOND);
+    }
+    let tomorrow = Day::from_number(DAY + 1);
+    bench.machine.handle_day(bench.now, tomorrow);
+    bench.pass(2 * SECOND);
+    assert!(beacons(&mut bench).is_empty());
+}
+
+#[test]
+fn a_lan_of_many_whose_holdings_change_all_the_time_says_little_more() {
+    let mut bench = Bench::new();
+    for number in 0..450 {
+        bench
+            .machine
+            .handle_holding(bench.now, content(&number.to_string()), 255);
+    }
+    for last in 1..=90 {
+        bench.meet(&Other::at(last));
+    }
+    let mut bytes = 0;
+    for second in 0..600 {
+        if second % 60 == 0 {
+            for last in 1..=90 {
+                let mut other = Other::at(last);
+                other.sequence += 1 + second;
+                bench.hear(&other, alive());
+            }
+        }
+        let name = format!("new {second}");
+        bench.machine.handle_holding(bench.now, content(&name), 255);
+        bench.machine.handle_holding(bench.now, content(&name), 0);
+        bench.pass(SECOND);
+        let beacons = bench.said().into_iter();
+        let beacons = beacons.filter(|said| matches!(said.datagram.body, Body::Alive(_)));
+        bytes += beacons.map(|said| said.len).sum::<usize>();
+    }
+    let of_lan = bytes * 91 / 600;
+    assert!(of_lan <= 2_500, "{of_lan} bytes a second");
+}
+
+#[test]
+fn greetings_of_very_many_parts_leave_room_for_questions_and_all_arrive() {
+    let mut bench = Bench::new();
+    for number in 0..5_000 {
+        bench
+            .machine
+            .handle_holding(bench.now, content(&number.to_string()), 255);
+    }
+    bench.pass(20 * SECOND);
+    bench.said();
+    let others: Vec<Other> = (1..=60).map(Other::at).collect();
+    for other in &others {
+        bench.hear(other, alive());
+    }
+    bench.echo(&others.iter().collect::<Vec<_>>());
+    let mut told = std::collections::BTreeMap::new();
+    let mut note = |said: Vec<crate::bench::Said>| {
+        for said in said {
+            if let (Destination::One(to), Body::Alive(alive)) = (said.to, said.datagram.body) {
+                let filter = alive.filter.expect("a small network");
+                let parts: &mut std::collections::BTreeSet<u8> = told.entry(to).or_default();
+                parts.insert(filter.index);
+            }
+        }
+    };
+    bench.pass(SECOND / 5);
+    note(bench.said());
+    bench
+        .machine
+        .find(bench.now, &[content("else")], SECOND, None)
+        .unwrap();
+    let said = bench.said();
+    assert!(
+        said.iter()
+            .any(|said| matches!(said.datagram.body, Body::Query(_))),
+        "its own question has room"
+    );
+    bench.pass(MINUTE);
+    note(bench.said());
+    assert_eq!(told.len(), 60);
+    let parts = told.values().map(std::collections::BTreeSet::len).min();
+    assert!(parts >= Some(10), "{parts:?}");
 }
