@@ -13,12 +13,12 @@ use zeroshare_membership::{
     Arrival, Destination, Event, Interface, LookupId, Membership, Memory, Presence, Provider, Road,
     Settings, Transmit,
 };
-use zeroshare_wire::datagram::{Body, Day, GroupKey, SigningKey, decode};
+use zeroshare_wire::datagram::{Day, GroupKey, SigningKey};
 
 mod letter;
 mod traffic;
 
-use self::letter::{Letter, UnderWay};
+use self::letter::{Letter, Mail};
 pub use self::traffic::Traffic;
 use crate::Weather;
 
@@ -75,10 +75,10 @@ pub struct Lan {
     nodes: Vec<Node>,
     by_address: BTreeMap<Ipv4Addr, usize>,
     cut_off: BTreeSet<usize>,
-    under_way: BinaryHeap<Reverse<UnderWay>>,
+    split_off: BTreeSet<usize>,
+    mail: Mail,
     traffic: Traffic,
     wakes: BinaryHeap<Reverse<(Instant, usize)>>,
-    last_delivery: u64,
 }
 
 #[derive(Debug)]
@@ -103,10 +103,10 @@ impl Lan {
             nodes: Vec::new(),
             by_address: BTreeMap::new(),
             cut_off: BTreeSet::new(),
-            under_way: BinaryHeap::new(),
+            split_off: BTreeSet::new(),
+            mail: Mail::default(),
             traffic: Traffic::default(),
             wakes: BinaryHeap::new(),
-            last_delivery: 0,
         }
     }
 
@@ -231,6 +231,16 @@ impl Lan {
         }
     }
 
+    /// Takes a node to the other side of a LAN that falls in two: those there hear each other, and nobody else.
+    pub fn split_off(&mut self, node: usize) {
+        self.split_off.insert(node);
+    }
+
+    /// Makes one LAN of the two sides.
+    pub fn join_again(&mut self) {
+        self.split_off.clear();
+    }
+
     /// What a node sent since this was last asked.
     pub fn take_traffic(&mut self, node: usize) -> Traffic {
         std::mem::take(&mut self.nodes[node].traffic)
@@ -249,13 +259,9 @@ impl Lan {
 
     /// Puts a datagram on the wire to a node, with whatever source address.
     pub fn inject(&mut self, to: usize, source: SocketAddr, road: Road, bytes: &[u8]) {
-        let letter = Arc::new(Letter {
-            source,
-            road,
-            bytes: bytes.into(),
-            is_beacon: false,
-        });
-        self.deliver(to, letter, Duration::ZERO);
+        let letter = Arc::new(Letter::new(source, road, bytes.into()));
+        self.mail
+            .send(self.now, &letter, vec![(Duration::ZERO, to)]);
     }
 
     /// Lets time pass.
@@ -278,7 +284,7 @@ impl Lan {
 
     /// Does the next thing that happens until a time, and says whether there was one.
     fn step(&mut self, until: Instant) -> bool {
-        let arrival = self.under_way.peek().map(|Reverse(one)| one.at);
+        let arrival = self.mail.next();
         let wake = self.wakes.peek().map(|Reverse((at, _))| *at);
         let next = [arrival, wake].into_iter().flatten().min();
         let Some(next) = next.filter(|at| *at <= until) else {
@@ -286,8 +292,8 @@ impl Lan {
         };
         self.now = self.now.max(next);
         if arrival == Some(next) {
-            if let Some(Reverse(one)) = self.under_way.pop() {
-                self.arrive(&one.letter, one.to);
+            if let Some((letter, to)) = self.mail.pop() {
+                self.arrive(&letter, to);
             }
         } else if let Some(Reverse((at, node))) = self.wakes.pop() {
             self.wake(at, node);
@@ -305,8 +311,9 @@ impl Lan {
             road: letter.road,
             ttl: Some(255),
         };
-        self.with(to, |machine, now| {
-            machine.handle_datagram(now, &arrival, &letter.bytes);
+        self.with(to, |machine, now| match &letter.said {
+            Some(said) => machine.handle_decoded(now, &arrival, said, &letter.bytes),
+            None => machine.handle_datagram(now, &arrival, &letter.bytes),
         });
     }
 
@@ -342,72 +349,58 @@ impl Lan {
     }
 
     fn transmit(&mut self, node: usize, transmit: Transmit) {
-        let bytes = transmit.payload;
-        let said = decode(&bytes, &GroupKey::none()).ok();
-        let body = said.as_ref().map(|datagram| &datagram.body);
-        let is_to_all = matches!(transmit.destination, Destination::Everybody { .. });
-        self.nodes[node].traffic.add(is_to_all, bytes.len(), body);
-        self.traffic.add(is_to_all, bytes.len(), body);
         let road = match transmit.destination {
             Destination::One(_) => Road::Unicast,
             Destination::Everybody { road, .. } => road,
         };
-        let letter = Arc::new(Letter {
-            source: SocketAddr::from((self.nodes[node].address, GROUP_PORT)),
-            road,
-            is_beacon: matches!(body, Some(Body::Alive(_))),
-            bytes: bytes.into(),
-        });
+        let source = SocketAddr::from((self.nodes[node].address, GROUP_PORT));
+        let letter = Arc::new(Letter::new(source, road, transmit.payload.into()));
+        let is_to_all = road != Road::Unicast;
+        let sender = &mut self.nodes[node];
+        for traffic in [&mut sender.traffic, &mut self.traffic] {
+            traffic.add(is_to_all, letter.bytes.len(), letter.body());
+        }
+        if !sender.is_up {
+            return;
+        }
+        let mut copies = Vec::new();
         match transmit.destination {
-            Destination::One(to) => self.send_to_one(node, to, &letter),
-            Destination::Everybody { .. } => self.send_to_all(node, &letter),
+            Destination::One(to) => copies.extend(self.node_at(to)),
+            Destination::Everybody { .. } => copies.extend(self.hearers(&letter)),
         }
+        self.send(node, &letter, &copies);
     }
 
-    fn send_to_one(&mut self, from: usize, to: SocketAddr, letter: &Arc<Letter>) {
-        let IpAddr::V4(ip) = to.ip() else {
-            return;
+    fn node_at(&self, address: SocketAddr) -> Option<usize> {
+        let IpAddr::V4(ip) = address.ip() else {
+            return None;
         };
-        let target = self
-            .by_address
-            .get(&ip)
-            .copied()
-            .filter(|_| to.port() == GROUP_PORT);
-        if let Some(target) = target {
-            self.send(from, target, letter);
-        }
+        let node = self.by_address.get(&ip).copied();
+        node.filter(|_| address.port() == GROUP_PORT)
     }
 
-    fn send_to_all(&mut self, from: usize, letter: &Arc<Letter>) {
-        if letter.road == Road::Multicast4 && !self.weather.multicast {
-            return;
-        }
-        for to in 0..self.nodes.len() {
-            if self.nodes[to].hears_beacons || !letter.is_beacon {
-                self.send(from, to, letter);
+    /// Whom a letter to everybody reaches.
+    fn hearers(&self, letter: &Letter) -> impl Iterator<Item = usize> {
+        let passes = letter.road != Road::Multicast4 || self.weather.multicast;
+        let is_beacon = letter.is_beacon();
+        let nodes = self.nodes.iter().enumerate();
+        let hears = move |node: &Node| passes && node.is_up && (node.hears_beacons || !is_beacon);
+        nodes.filter_map(move |(number, node)| hears(node).then_some(number))
+    }
+
+    fn send(&mut self, from: usize, letter: &Arc<Letter>, to: &[usize]) {
+        let is_to_all = letter.road != Road::Unicast;
+        let from_is_cut = self.cut_off.contains(&from);
+        let mut copies = Vec::with_capacity(to.len());
+        for &to in to {
+            let is_apart = self.split_off.contains(&from) != self.split_off.contains(&to);
+            let is_cut = is_apart || from_is_cut || self.cut_off.contains(&to);
+            if from == to || !is_cut {
+                let delays = self.weather.delays(&mut self.rng, is_to_all);
+                copies.extend(delays.map(|delay| (delay, to)));
             }
         }
-    }
-
-    fn send(&mut self, from: usize, to: usize, letter: &Arc<Letter>) {
-        let is_cut = self.cut_off.contains(&from) || self.cut_off.contains(&to);
-        if from != to && is_cut || !self.nodes[from].is_up {
-            return;
-        }
-        let is_to_all = letter.road != Road::Unicast;
-        for delay in self.weather.delays(&mut self.rng, is_to_all) {
-            self.deliver(to, letter.clone(), delay);
-        }
-    }
-
-    fn deliver(&mut self, to: usize, letter: Arc<Letter>, delay: Duration) {
-        self.last_delivery += 1;
-        self.under_way.push(Reverse(UnderWay {
-            at: self.now + delay,
-            number: self.last_delivery,
-            to,
-            letter,
-        }));
+        self.mail.send(self.now, letter, copies);
     }
 }
 
@@ -433,8 +426,10 @@ fn found(started: Instant, lookup: LookupId, events: Vec<(Instant, Event)>) -> F
             | Event::LookupEnded(_)
             | Event::PeerUp(_)
             | Event::PeerDown(_)
+            | Event::Step(..)
             | Event::Probe(_)
-            | Event::Asked(_) => {}
+            | Event::Asked(_)
+            | Event::Checked(_) => {}
         }
     }
     let ended = ended.expect("every lookup ends");

@@ -96,10 +96,9 @@ pub fn content(number: usize) -> ContentId {
 
 /// Makes the LAN of a scene and looks things up on it.
 pub fn lookups(scene: &Scene) -> Lookups {
-    let mut lan = Lan::new(scene.seed, Weather::fair());
+    let mut lan = Lan::new(scene.seed, scene.weather.clone());
     let askers = populate(&mut lan, scene);
     lan.run(SETTLED);
-    lan.weather = scene.weather.clone();
     let (mut to_all, mut to_one) = (Vec::new(), Vec::new());
     let (mut first, mut third) = (Vec::new(), Vec::new());
     for number in 0..scene.lookups {

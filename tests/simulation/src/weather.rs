@@ -57,20 +57,23 @@ impl Weather {
         }
     }
 
-    pub(crate) fn delays(&self, rng: &mut fastrand::Rng, is_to_all: bool) -> Vec<Duration> {
+    /// How long each copy of a datagram takes that arrives: none, one or two.
+    pub(crate) fn delays(
+        &self,
+        rng: &mut fastrand::Rng,
+        is_to_all: bool,
+    ) -> impl Iterator<Item = Duration> {
         let delay = match &self.delay_to_all {
             Some(delay) if is_to_all => delay,
             Some(_) | None => &self.delay,
         };
-        let copies = 1 + usize::from(rng.f64() < self.duplication);
-        let mut delays = Vec::new();
-        for _ in 0..copies {
-            let range = delay.end.saturating_sub(delay.start);
-            let delay = delay.start + range.mul_f64(rng.f64());
-            if rng.f64() >= self.loss {
-                delays.push(delay);
-            }
-        }
-        delays
+        let range = delay.end.saturating_sub(delay.start);
+        let is_twice = self.duplication > 0.0 && rng.f64() < self.duplication;
+        let mut copy = |is_sent: bool| {
+            let arrives = is_sent && (self.loss <= 0.0 || rng.f64() >= self.loss);
+            arrives.then(|| delay.start + range.mul_f64(rng.f64()))
+        };
+        let (first, second) = (copy(true), copy(is_twice));
+        [first, second].into_iter().flatten()
     }
 }

@@ -199,6 +199,7 @@ fn spoofed_answers_never_name_an_address_that_did_not_echo() {
             nonce: query.nonce,
             day: query.day,
             holdings: AtMost::first(holdings),
+            held_back: None,
         });
         let source = SocketAddr::from(([10, 0, 7, last], GROUP_PORT));
         lan.inject(

@@ -62,6 +62,22 @@ fn a_lone_holder_is_found_soon_in_any_weather() {
 }
 
 #[test]
+fn holders_wait_for_each_other_as_long_as_what_goes_to_all_takes() {
+    let ms = Duration::from_millis;
+    let seen = few(Scene {
+        weather: Weather {
+            delay: ms(1)..ms(3),
+            delay_to_all: Some(ms(20)..ms(60)),
+            ..Weather::fair()
+        },
+        wait: Duration::from_secs(2),
+        ..Scene::of(300, Holders::All)
+    });
+    // Nobody knows before the first lookup.
+    assert!(seen.to_all.p50() <= 25, "{:?}", seen.to_all);
+}
+
+#[test]
 fn nobody_is_asked_for_a_bounded_number_of_times() {
     let seen = few(Scene::of(300, Holders::Nobody));
     assert!(seen.to_all.most() <= 20, "{:?}", seen.to_all);

@@ -14,7 +14,7 @@ const WATCHED_MINUTES: u32 = 30;
 #[test]
 fn an_idle_node_sends_a_few_datagrams_a_minute() {
     println!("neighbours  to all/min  to one/min  bytes/s of the LAN");
-    for neighbours in [0, 2, 30] {
+    for neighbours in [0, 2, 30, 99] {
         let mut lan = Lan::new(11, Weather::fair());
         let held: Vec<ContentId> = (0..300_u32)
             .map(|number| ContentId::Blob(BlobId::of(HashKind::Sha256, &number.to_be_bytes())))
@@ -26,6 +26,9 @@ fn an_idle_node_sends_a_few_datagrams_a_minute() {
         }
         lan.run(Duration::from_mins(WATCHED_MINUTES.into()));
         let all: Vec<_> = nodes.iter().map(|node| lan.take_traffic(*node)).collect();
+        for node in &nodes {
+            assert_eq!(lan.machine(*node).live_peers(), neighbours, "all are known");
+        }
         let minutes = f64::from(WATCHED_MINUTES);
         let sum = |of: fn(&zeroshare_simulation::Traffic) -> u64| -> f64 {
             let sum: u64 = all.iter().map(of).sum();

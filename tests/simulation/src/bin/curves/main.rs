@@ -11,8 +11,19 @@
 
 mod plot;
 mod table;
+mod targets;
 
-use std::{env, fs, path::Path, time::Instant};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
+};
 
 use zeroshare_simulation::{
     Weather,
@@ -23,6 +34,7 @@ use zeroshare_simulation::{
 use crate::{
     plot::Point,
     table::{lan_row, lookup_row, naive_row},
+    targets::Targets,
 };
 
 /// Sizes of LANs.
@@ -40,20 +52,23 @@ fn main() {
     let is_wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
     let mut text = String::from(table::LOOKUPS);
     let mut points = Vec::new();
-    for (name, scene) in scenes() {
-        if !is_wanted(&name) {
-            continue;
-        }
+    let mut targets = Targets::default();
+    let wanted: Vec<(String, Scene)> = scenes()
+        .into_iter()
+        .filter(|(name, _)| is_wanted(name))
+        .collect();
+    let seen = on_all_cores(&wanted, |(name, scene)| {
         let started = Instant::now();
-        let seen = lookups(&scene);
-        let row = lookup_row(&name, &scene, &seen);
-        println!(
-            "{} ({:.1} s)",
-            row.trim_end(),
-            started.elapsed().as_secs_f64()
-        );
-        text += &row;
-        points.push(Point::of(&scene, &seen));
+        let seen = lookups(scene);
+        let row = lookup_row(name, scene, &seen);
+        let seconds = started.elapsed().as_secs_f64();
+        println!("{} ({seconds:.1} s)", row.trim_end());
+        (row, seen)
+    });
+    for ((name, scene), (row, seen)) in wanted.iter().zip(&seen) {
+        text += row;
+        points.push(Point::of(scene, seen));
+        targets.judge(name, scene, seen);
     }
     if is_wanted("naive") {
         text += table::NAIVE;
@@ -65,22 +80,48 @@ fn main() {
     }
     if is_wanted("idle") {
         text += table::LAN;
-        for nodes in SIZES {
-            let row = lan_row(
-                nodes,
-                idle_bytes_per_minute(nodes, 1),
-                &newcomer_known(nodes, 1),
-            );
+        let seen = on_all_cores(&SIZES, |nodes| {
+            let bytes = idle_bytes_per_minute(*nodes, 1);
+            let row = lan_row(*nodes, bytes, &newcomer_known(*nodes, 1));
             println!("{}", row.trim_end());
+            (row, bytes)
+        });
+        for (nodes, (row, bytes)) in SIZES.into_iter().zip(seen) {
             text += &row;
+            targets.judge_idle(nodes, bytes);
         }
     }
+    text += &targets.text();
     if words.is_empty() {
         write_down(&text);
         plot::draw(&root().join("docs/plots/discovery.svg"), &points).expect("a plot");
     } else {
         println!("{text}");
     }
+}
+
+/// Does the same with all of these, one on each core at a time.
+fn on_all_cores<T: Sync, R: Send>(works: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<BTreeMap<usize, R>> = Mutex::default();
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                // The largest LANs stand last in each list and take longest.
+                while let Some(at) = works
+                    .len()
+                    .checked_sub(next.fetch_add(1, Ordering::Relaxed) + 1)
+                {
+                    let result = work(&works[at]);
+                    let mut done = done.lock().expect("nobody panicked");
+                    done.insert(at, result);
+                }
+            });
+        }
+    });
+    let done = done.into_inner().expect("nobody panicked");
+    done.into_values().collect()
 }
 
 /// All runs by name.
@@ -115,8 +156,12 @@ fn scenes() -> Vec<(String, Scene)> {
         }
     }
     for (name, scene) in &mut scenes {
-        // The targets are for a cable; of the rest fewer lookups keep the whole run within minutes.
-        let is_side = name != "cable" && name != "mass start" || scene.holders == Holders::Nobody;
+        // Of what has no target fewer lookups keep the whole run within minutes.
+        let is_side = match scene.holders {
+            Holders::All => name != "cable" && name != "mass start",
+            Holders::One => name == "Wi-Fi",
+            Holders::Nobody => true,
+        };
         if scene.nodes == 10_000 && is_side {
             scene.lookups = FEW_LOOKUPS;
         }
