@@ -1,11 +1,13 @@
 //! The local API.
 
+mod check;
 mod convert;
+mod explain;
 mod streams;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -15,18 +17,26 @@ use zeroshare_api::{
     rpc::discovery::v1::discovery_service_server::DiscoveryService,
 };
 use zeroshare_chassis::propagate;
+use zeroshare_content::ContentId;
 use zeroshare_wire::{
     convert::{content_ids, optional_duration},
     datagram::TraceContext,
     pb::discovery::v1::{
-        DescribeNetworkRequest, DescribeNetworkResponse, FindProvidersRequest, ForgivePeerRequest,
-        ForgivePeerResponse, ListBansRequest, ListBansResponse, ReportProviderRequest,
-        ReportProviderResponse, WatchPeersRequest,
+        CheckNetworkRequest, CheckNetworkResponse, DescribeNetworkRequest, DescribeNetworkResponse,
+        ExplainFindRequest, FindProvidersRequest, ForgivePeerRequest, ForgivePeerResponse,
+        ListBansRequest, ListBansResponse, ReportProviderRequest, ReportProviderResponse,
+        WatchPeersRequest,
     },
 };
 
-use self::streams::{FoundStream, PeerStream};
-use crate::engine::{Command, FindRequest, LookupKey};
+use self::{
+    explain::StoryStream,
+    streams::{FoundStream, PeerStream},
+};
+use crate::{
+    engine::{Command, FindRequest, LookupKey, News, TooManyLookups},
+    interfaces::{self, InterfaceChoice},
+};
 
 /// Ids in one question: all spellings and digests of one tree.
 const MOST_IDS: usize = 8;
@@ -34,20 +44,34 @@ const MOST_IDS: usize = 8;
 /// The longest time for which a lookup may stay open.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
-/// Providers that wait for a caller to read them: as many as one lookup finds.
+/// What waits for a caller to read it: more than one lookup finds and tells.
 const MOST_FOUND: usize = 1_024;
+
+/// What trying the network found.
+type FindingStream = tokio_stream::Iter<std::vec::IntoIter<Result<CheckNetworkResponse, Status>>>;
+
+/// What is looked for.
+struct Wish {
+    contents: Vec<ContentId>,
+    wait: Option<Duration>,
+    enough: Option<u8>,
+    explained: bool,
+}
 
 /// The local API over the engine.
 #[derive(Debug)]
 pub(crate) struct Api {
     engine: mpsc::Sender<Command>,
+    /// Which interfaces are used.
+    choice: InterfaceChoice,
     last_lookup: AtomicU64,
 }
 
 impl Api {
-    pub(crate) fn new(engine: mpsc::Sender<Command>) -> Self {
+    pub(crate) fn new(engine: mpsc::Sender<Command>, choice: InterfaceChoice) -> Self {
         Self {
             engine,
+            choice,
             last_lookup: AtomicU64::new(0),
         }
     }
@@ -66,10 +90,34 @@ impl Api {
     }
 }
 
+impl Api {
+    /// Begins a lookup; what comes of it comes by the receiver.
+    async fn begin(
+        &self,
+        wish: Wish,
+    ) -> Result<(LookupKey, mpsc::Receiver<Result<News, TooManyLookups>>), Status> {
+        let (news, receiver) = mpsc::channel(MOST_FOUND);
+        let key = LookupKey(self.last_lookup.fetch_add(1, Ordering::Relaxed));
+        self.tell(Command::Find(FindRequest {
+            key,
+            contents: wish.contents,
+            wait: wish.wait.unwrap_or_default(),
+            trace: propagate::trace_context().and_then(TraceContext::from_bytes),
+            enough: wish.enough,
+            explained: wish.explained,
+            news,
+        }))
+        .await?;
+        Ok((key, receiver))
+    }
+}
+
 #[tonic::async_trait]
 impl DiscoveryService for Api {
     type FindProvidersStream = FoundStream;
     type WatchPeersStream = PeerStream;
+    type ExplainFindStream = StoryStream;
+    type CheckNetworkStream = FindingStream;
 
     async fn find_providers(
         &self,
@@ -81,22 +129,54 @@ impl DiscoveryService for Api {
         let wait = optional_duration("wait", request.wait.as_ref(), LONGEST_WAIT)
             .map_err(|error| malformed_field(&error))?;
         let enough = convert::enough(request.enough).map_err(|error| malformed_field(&error))?;
-        let (found, receiver) = mpsc::channel(MOST_FOUND);
-        let key = LookupKey(self.last_lookup.fetch_add(1, Ordering::Relaxed));
-        let trace = propagate::trace_context().and_then(TraceContext::from_bytes);
-        self.tell(Command::Find(FindRequest {
-            key,
-            contents,
-            wait: wait.unwrap_or_default(),
-            trace,
-            enough,
-            found,
-        }))
-        .await?;
+        let (key, news) = self
+            .begin(Wish {
+                contents,
+                wait,
+                enough,
+                explained: false,
+            })
+            .await?;
         Ok(Response::new(FoundStream::new(
-            receiver,
+            news,
             key,
             self.engine.clone(),
+        )))
+    }
+
+    async fn explain_find(
+        &self,
+        request: Request<ExplainFindRequest>,
+    ) -> Result<Response<StoryStream>, Status> {
+        let began = Instant::now();
+        let request = request.into_inner();
+        let contents = content_ids("content_ids", &request.content_ids, MOST_IDS)
+            .map_err(|error| malformed_field(&error))?;
+        let wait = optional_duration("wait", request.wait.as_ref(), LONGEST_WAIT)
+            .map_err(|error| malformed_field(&error))?;
+        let (key, news) = self
+            .begin(Wish {
+                contents,
+                wait,
+                enough: None,
+                explained: true,
+            })
+            .await?;
+        let lookup = (key, self.engine.clone());
+        Ok(Response::new(StoryStream::new(news, began, lookup)))
+    }
+
+    async fn check_network(
+        &self,
+        _request: Request<CheckNetworkRequest>,
+    ) -> Result<Response<FindingStream>, Status> {
+        let surveying = interfaces::survey(self.choice.clone());
+        let (surveyed, view) = tokio::join!(surveying, self.ask(Command::Check));
+        let surveyed = surveyed
+            .map_err(|error| Status::internal(format!("cannot list interfaces: {error}")))?;
+        let findings = check::findings(surveyed, &view?).into_iter().map(Ok);
+        Ok(Response::new(tokio_stream::iter(
+            findings.collect::<Vec<_>>(),
         )))
     }
 

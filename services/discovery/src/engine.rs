@@ -21,13 +21,14 @@ use tracing::{debug, info, warn};
 use zeroshare_chassis::Lifetime;
 use zeroshare_content::ContentId;
 use zeroshare_membership::{
-    BanView, Counters, Event, Membership, Memory, Mercy, Report, Road, Verdict,
+    BanView, Counters, Destination, Event, LookupId, Membership, Memory, Mercy, NetworkCheck,
+    OutsiderView, Report, Road, Step, Told, Verdict,
 };
 use zeroshare_wire::datagram::{Day, HoldingState, NodeId};
 
 use self::{asked::AskedLog, lookups::OpenLookups, naps::Naps, watchers::Watchers};
 pub(crate) use self::{
-    lookups::{FindRequest, LookupKey, TooManyLookups},
+    lookups::{FindRequest, LookupKey, News, StepNews, TooManyLookups},
     watchers::{PeerChange, PeerWatch},
 };
 use crate::{
@@ -41,6 +42,9 @@ const BATCH: usize = 64;
 
 /// The day is looked at, and what was learnt is saved, this often.
 const TICK: Duration = Duration::from_mins(1);
+
+/// Callers at a time that want the network to be tried.
+const MOST_CHECKERS: usize = 16;
 
 /// Stores that are tried at a time because somebody cast doubt on them.
 const MOST_PROBES: usize = 8;
@@ -65,6 +69,8 @@ pub(crate) enum Command {
     Forgive(Mercy, oneshot::Sender<usize>),
     /// Somebody wants to know how the network is used.
     Describe(oneshot::Sender<NetworkView>),
+    /// Somebody wants the network to be tried.
+    Check(oneshot::Sender<CheckView>),
     /// So much of something is held, in 1/255.
     Holding(ContentId, u8),
     /// Something is being got, and so much of it is here.
@@ -88,6 +94,18 @@ pub(crate) struct NetworkView {
     pub(crate) sent: u64,
     pub(crate) counters: Counters,
     pub(crate) live_peers: usize,
+    pub(crate) in_group: bool,
+    pub(crate) outsiders: Vec<OutsiderView>,
+}
+
+/// What trying the network came to.
+#[derive(Debug, Clone)]
+pub(crate) struct CheckView {
+    pub(crate) found: NetworkCheck,
+    /// The interfaces in use.
+    pub(crate) interfaces: Vec<UsableInterface>,
+    /// The roads that do not work, and why, in the system's words.
+    pub(crate) broken: Vec<(u32, Road, String)>,
 }
 
 /// What the engine is made of.
@@ -107,6 +125,8 @@ pub(crate) struct Engine {
     parts: Parts,
     lookups: OpenLookups,
     watchers: Watchers,
+    /// Who waits for the check that runs.
+    checkers: Vec<oneshot::Sender<CheckView>>,
     asked: AskedLog,
     naps: Naps,
     probes: Arc<Semaphore>,
@@ -125,6 +145,7 @@ impl Engine {
             parts,
             lookups: OpenLookups::default(),
             watchers: Watchers::default(),
+            checkers: Vec::new(),
             asked: AskedLog::default(),
             naps: Naps::default(),
             probes: Arc::new(Semaphore::new(MOST_PROBES)),
@@ -259,6 +280,13 @@ impl Engine {
                 self.save();
             }
             Command::Describe(reply) => drop(reply.send(self.describe())),
+            Command::Check(reply) => {
+                self.checkers.retain(|one| !one.is_closed());
+                if self.checkers.len() < MOST_CHECKERS {
+                    self.checkers.push(reply);
+                    machine.check_network(now);
+                }
+            }
             Command::Holding(content, part) => machine.handle_holding(now, content, part),
             Command::Arriving(content, part, state) => {
                 machine.handle_arriving(now, content, part, state);
@@ -294,16 +322,25 @@ impl Engine {
     fn flush(&mut self) {
         let now = Instant::now();
         while let Some(transmit) = self.parts.machine.poll_transmit() {
-            if let Some(interfaces) = self.parts.sockets.send(now, &transmit) {
+            let sent = self.parts.sockets.send(now, &transmit);
+            if let Some(interfaces) = sent.news {
                 self.parts.machine.handle_interfaces(now, interfaces);
             }
+            if let Some(refusal) = sent.refusal {
+                self.parts.machine.handle_unsent(now, transmit.destination);
+                self.tell_all(now, Some(&refusal.to_string()));
+            }
         }
+        self.tell_all(now, None);
+    }
+
+    fn tell_all(&mut self, now: Instant, refusal: Option<&str>) {
         while let Some(event) = self.parts.machine.poll_event() {
-            self.tell(now, event);
+            self.tell(now, event, refusal);
         }
     }
 
-    fn tell(&mut self, now: Instant, event: Event) {
+    fn tell(&mut self, now: Instant, event: Event, refusal: Option<&str>) {
         match event {
             Event::PeerUp(node) => {
                 for peer in self.parts.machine.peers_of(now, node) {
@@ -316,13 +353,37 @@ impl Engine {
                 self.watchers.tell(&PeerChange::Down(node));
             }
             Event::Found(lookup, provider) => {
-                self.lookups
-                    .found(&mut self.parts.machine, lookup, *provider);
+                let news = News::Found(now, provider);
+                self.lookups.tell(&mut self.parts.machine, lookup, news);
+            }
+            Event::Step(lookup, told) => self.tell_step(lookup, *told, refusal),
+            Event::Checked(found) => {
+                let view = self.check_view(*found);
+                for checker in self.checkers.drain(..) {
+                    // Whoever asked may be gone.
+                    drop(checker.send(view.clone()));
+                }
             }
             Event::LookupEnded(lookup) => self.lookups.ended(lookup),
             Event::Probe(address) => self.probe(address),
             Event::Asked(asked) => self.asked.log(now, &asked),
         }
+    }
+
+    fn tell_step(&mut self, lookup: LookupId, told: Told, refusal: Option<&str>) {
+        let step = StepNews {
+            interface: interface_of(&told.step).and_then(|index| self.interface_name(index)),
+            refusal: refusal.map(str::to_owned),
+            told,
+        };
+        let news = News::Step(Box::new(step));
+        self.lookups.tell(&mut self.parts.machine, lookup, news);
+    }
+
+    fn interface_name(&self, index: u32) -> Option<String> {
+        let mut interfaces = self.parts.sockets.interfaces().iter();
+        let found = interfaces.find(|one| one.index == index);
+        found.map(|one| one.name.clone())
     }
 
     /// Finds out whether a store that somebody cast doubt on can be connected to.
@@ -364,6 +425,15 @@ impl Engine {
         });
     }
 
+    fn check_view(&self, found: NetworkCheck) -> CheckView {
+        let sockets = &self.parts.sockets;
+        CheckView {
+            found,
+            interfaces: sockets.interfaces().to_vec(),
+            broken: sockets.broken_roads(),
+        }
+    }
+
     fn describe(&self) -> NetworkView {
         let sockets = &self.parts.sockets;
         let with_roads = |one: &UsableInterface| (one.clone(), sockets.working_roads(one.index));
@@ -374,7 +444,28 @@ impl Engine {
             sent: sockets.sent(),
             counters: self.parts.machine.counters(),
             live_peers: self.parts.machine.live_peers(),
+            in_group: self.parts.machine.is_in_group(),
+            outsiders: self.parts.machine.outsiders(),
         }
+    }
+}
+
+/// The interface that something concerns, by its index.
+fn interface_of(step: &Step) -> Option<u32> {
+    match step {
+        Step::Asked { destination, .. } | Step::Unsent { destination } => match destination {
+            Destination::Everybody { interface, .. } => Some(*interface),
+            Destination::One(_) => None,
+        },
+        Step::Answered { interface, .. } => *interface,
+        Step::Began(_)
+        | Step::OnRecord { .. }
+        | Step::NotAsked(_)
+        | Step::EchoAsked { .. }
+        | Step::Echoed { .. }
+        | Step::Silent { .. }
+        | Step::PassedOver { .. }
+        | Step::Ended(_) => None,
     }
 }
 

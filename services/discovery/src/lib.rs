@@ -17,6 +17,6 @@ mod store_watch;
 
 pub use arguments::{Arguments, main};
 pub use run::{DiscoveryListeners, RunError, run};
-pub use settings::{DiscoveryConfig, DiscoverySettings, InterfaceName, InterfaceNameError, Mode};
+pub use settings::{DiscoveryConfig, DiscoverySettings, Mode};
 pub use sockets::{GROUP4, GROUP6};
-pub use state::KeyError;
+pub use zeroshare_identity::KeyError;

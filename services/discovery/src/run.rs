@@ -19,6 +19,7 @@ use zeroshare_chassis::{
     listen::{ListenError, LocalListener},
     serve,
 };
+use zeroshare_identity::{GroupSecret, KeyError, node_key};
 use zeroshare_membership::{Membership, Memory, Presence, Settings, Subnet};
 use zeroshare_wire::datagram::{GroupKey, SigningKey};
 
@@ -28,8 +29,7 @@ use crate::{
     interfaces::{self, InterfaceChoice},
     settings::{DiscoveryConfig, Mode},
     sockets::{Sockets, UnicastSockets},
-    state::{self, KeyError},
-    static_peers, store_watch,
+    state, static_peers, store_watch,
 };
 
 /// The service's full name, as health knows it.
@@ -98,10 +98,13 @@ pub async fn run(
 
     let (health, health_service) = Health::new(&[SERVICE]).await;
     let (v1, v1alpha) = reflection().map_err(RunError::Reflection)?;
-    let routes = Routes::new(DiscoveryServiceServer::new(Api::new(commands)))
-        .add_service(health_service)
-        .add_service(v1)
-        .add_service(v1alpha);
+    let routes = Routes::new(DiscoveryServiceServer::new(Api::new(
+        commands,
+        InterfaceChoice::of(&config),
+    )))
+    .add_service(health_service)
+    .add_service(v1)
+    .add_service(v1alpha);
     health.serving().await;
     let stopping = lifetime.stopping();
     lifetime.spawn("health", async move {
@@ -121,19 +124,19 @@ fn parts(
 ) -> Result<Parts, RunError> {
     let (key, state_dir, memory) = match config.mode {
         Mode::AsksOnly => (
-            state::key_in_memory().map_err(RunError::Key)?,
+            node_key::in_memory().map_err(RunError::Key)?,
             None,
             Memory::default(),
         ),
         Mode::Full => {
             let memory = state::load_memory(&config.state_dir, SystemTime::now());
-            (node_key(config)?, Some(config.state_dir.clone()), memory)
+            (own_key(config)?, Some(config.state_dir.clone()), memory)
         }
     };
     let unicast_port = unicast.port();
     info!(node = %key.node_id(), unicast_port, group_port = config.group_port, "discovery starts");
     let settings = settings(config, key, unicast_port, memory.clone())?;
-    let seed = u64::from_ne_bytes(state::random().map_err(RunError::Key)?);
+    let seed = u64::from_ne_bytes(node_key::random().map_err(RunError::Key)?);
     let machine = Membership::new(Instant::now(), settings, fastrand::Rng::with_seed(seed));
     let sockets =
         Sockets::new(config.group_port, unicast, inbox, lifetime.clone()).map_err(|source| {
@@ -152,14 +155,16 @@ fn parts(
 }
 
 /// The key on disk; where the disk refuses, one in memory: who is there matters more than who was.
-fn node_key(config: &DiscoveryConfig) -> Result<SigningKey, RunError> {
-    match state::key_on_disk(&config.state_dir) {
-        Err(error @ KeyError::Io { .. }) => {
+///
+/// In a group the store proves to have the same key, so both must find it.
+fn own_key(config: &DiscoveryConfig) -> Result<SigningKey, RunError> {
+    match node_key::on_disk(&config.state_dir) {
+        Err(error @ KeyError::Io { .. }) if config.group.is_none() => {
             warn!(
                 error = zeroshare_chassis::process::chain(&error),
                 "this node gets a new id with each start"
             );
-            state::key_in_memory().map_err(RunError::Key)
+            node_key::in_memory().map_err(RunError::Key)
         }
         key => key.map_err(RunError::Key),
     }
@@ -178,9 +183,12 @@ fn settings(
         .collect();
     Ok(Settings {
         key,
-        incarnation: u64::from_ne_bytes(state::random().map_err(RunError::Key)?),
+        incarnation: u64::from_ne_bytes(node_key::random().map_err(RunError::Key)?),
         unicast_port,
-        group: GroupKey::none(),
+        group: config
+            .group
+            .as_ref()
+            .map_or_else(GroupKey::none, GroupSecret::datagrams),
         presence: match config.mode {
             Mode::Full => Presence::Announced,
             Mode::AsksOnly => Presence::Hidden,

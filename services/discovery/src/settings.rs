@@ -1,27 +1,27 @@
 //! What can be set, and what it comes to.
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use zeroshare_api::connect::LocalEndpoint;
 use zeroshare_chassis::{
     listen::LocalAddress,
     networks::Network,
     places::DEFAULT_PORT,
-    settings::{CommonConfig, SettingsError, StaticPeer, choose, choose_list},
+    settings::{
+        CommonConfig, InterfaceName, LeftAlone, SettingsError, StaticPeer, choose, choose_list,
+    },
 };
+use zeroshare_identity::GroupSecret;
 use zeroshare_membership::Road;
-
-/// The longest name that Linux gives an interface.
-const MAX_INTERFACE_NAME_BYTES: usize = 15;
 
 /// Table `[discovery]`, and flags of discovery.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DiscoverySettings {
-    /// Speak on this interface only: its name, or a network that it is in; may be repeated [default: all but those of
-    /// containers].
+    /// Speak on this interface only: its name, the beginning of one (eth*), or a network that it is in; may be repeated
+    /// [default: all but those of containers].
     #[arg(
         long,
         value_name = "NAME|NETWORK",
@@ -29,7 +29,7 @@ pub struct DiscoverySettings {
         value_delimiter = ','
     )]
     pub interface: Vec<InterfaceName>,
-    /// Never speak on this interface: its name, or a network that it is in; may be repeated.
+    /// Never speak on this interface: its name, the beginning of one (wwan*), or a network that it is in; may be repeated.
     #[arg(
         long,
         value_name = "NAME|NETWORK",
@@ -37,6 +37,17 @@ pub struct DiscoverySettings {
         value_delimiter = ','
     )]
     pub no_interface: Vec<InterfaceName>,
+    /// Leave modems, dialled lines and tethered phones alone: wwan*, wwp*, wwx*, ppp*, usb*, rmnet*, ccmni*. Goes by these
+    /// names only; name others that cost by volume, such as a phone's Wi-Fi, with --no-interface.
+    #[arg(
+        long,
+        env = "ZEROSHARE_SKIP_METERED",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub skip_metered: Option<bool>,
     /// Answer this network too, although it is not directly connected; may be repeated.
     #[arg(
         long,
@@ -99,10 +110,10 @@ pub struct DiscoveryConfig {
     pub store: LocalEndpoint,
     /// Where the node's key and what it learnt lie.
     pub state_dir: PathBuf,
-    /// Interfaces to speak on; none: all that are usable.
-    pub interfaces: Vec<InterfaceName>,
-    /// Interfaces never to speak on.
-    pub no_interfaces: Vec<InterfaceName>,
+    /// The group whose members alone are heard and spoken to; `None`: those who are in none.
+    pub group: Option<GroupSecret>,
+    /// Which interfaces are left alone.
+    pub left_alone: LeftAlone,
     /// The roads to everybody that may be used.
     pub roads: BTreeSet<Road>,
     /// Networks that are answered although they are not directly connected.
@@ -124,22 +135,6 @@ pub enum Mode {
     Full,
     /// It asks for a command's own short time: a key in memory, nothing announced, nothing answered, nothing kept.
     AsksOnly,
-}
-
-/// Names interfaces: one by its name, or those in a network.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum InterfaceName {
-    /// The kernel's name: `eth0`.
-    Name(String),
-    /// Every interface with an address in it: `172.28.1.0/24`.
-    Network(Network),
-}
-
-/// Text that names no interface.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is neither an interface such as eth0 nor a network such as 172.28.1.0/24")]
-pub struct InterfaceNameError {
-    text: String,
 }
 
 impl DiscoveryConfig {
@@ -166,6 +161,8 @@ impl DiscoveryConfig {
             .filter(|(_, off)| !off.unwrap_or(false))
             .map(|(road, _)| road)
             .collect();
+        let group = GroupSecret::read_if_named(common.group_secret.as_deref())
+            .map_err(|error| SettingsError::because("group-secret", &error))?;
         let apis = choose_list(flags.discovery_api, file.discovery_api);
         let local = std::iter::once(LocalAddress::of(&common.places, "discovery"))
             .chain(apis.into_iter().map(LocalAddress::Tcp))
@@ -175,8 +172,12 @@ impl DiscoveryConfig {
             local,
             store: LocalEndpoint::Unix(common.places.socket("store")),
             state_dir: common.places.state_dir.clone(),
-            interfaces: choose_list(flags.interface, file.interface),
-            no_interfaces: choose_list(flags.no_interface, file.no_interface),
+            group,
+            left_alone: LeftAlone {
+                named: choose_list(flags.interface, file.interface),
+                excluded: choose_list(flags.no_interface, file.no_interface),
+                metered: flags.skip_metered.or(file.skip_metered).unwrap_or(false),
+            },
             roads,
             allowed: choose_list(flags.allow_asking, file.allow_asking),
             static_peers: common.static_peers.clone(),
@@ -195,42 +196,6 @@ impl DiscoveryConfig {
             unicast_port_may_change: true,
             ..self
         }
-    }
-}
-
-impl FromStr for InterfaceName {
-    type Err = InterfaceNameError;
-
-    fn from_str(text: &str) -> Result<Self, InterfaceNameError> {
-        if let Ok(network) = text.parse() {
-            return Ok(Self::Network(network));
-        }
-        let fits = (1..=MAX_INTERFACE_NAME_BYTES).contains(&text.len());
-        let is_plain = !text.contains(['/', ':']) && !text.contains(char::is_whitespace);
-        if fits && is_plain && text != "." && text != ".." {
-            Ok(Self::Name(text.to_owned()))
-        } else {
-            Err(InterfaceNameError {
-                text: text.to_owned(),
-            })
-        }
-    }
-}
-
-impl fmt::Display for InterfaceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => f.write_str(name),
-            Self::Network(network) => network.fmt(f),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for InterfaceName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
     }
 }
 
@@ -261,23 +226,6 @@ mod tests {
         };
         let roads = resolve(flags, file).roads;
         assert_eq!(roads, [Road::Multicast4, Road::Broadcast].into());
-    }
-
-    #[test]
-    fn interfaces_are_named_or_in_a_network() {
-        for text in ["eth0", "wlp3s0", "172.28.1.0/24", "fd00::/8", "10.0.0.1/32"] {
-            assert_eq!(text.parse::<InterfaceName>().unwrap().to_string(), text);
-        }
-        for text in [
-            "",
-            "a/b",
-            "172.28.1.0/33",
-            "an interface",
-            "0123456789abcdef",
-            "..",
-        ] {
-            assert!(text.parse::<InterfaceName>().is_err(), "{text}");
-        }
     }
 
     #[test]

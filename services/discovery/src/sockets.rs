@@ -75,7 +75,18 @@ enum RoadState {
     Broken {
         retry_at: Instant,
         pause: Duration,
+        /// Why, in the system's words.
+        error: String,
     },
+}
+
+/// What came of sending a datagram.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    /// What the machine is to know, if a road broke over it.
+    pub(crate) news: Option<Vec<Interface>>,
+    /// Why the system did not take it; the last time, where it goes out several times.
+    pub(crate) refusal: Option<io::Error>,
 }
 
 impl Sockets {
@@ -113,6 +124,16 @@ impl Sockets {
             .filter(|((at, _), state)| *at == index && matches!(state, RoadState::Open { .. }))
             .map(|((_, road), _)| *road)
             .collect()
+    }
+
+    /// The roads that do not work, and why.
+    pub(crate) fn broken_roads(&self) -> Vec<(u32, Road, String)> {
+        let roads = self.roads.iter();
+        let broken = roads.filter_map(|((index, road), state)| match state {
+            RoadState::Open { .. } => None,
+            RoadState::Broken { error, .. } => Some((*index, *road, error.clone())),
+        });
+        broken.collect()
     }
 
     /// Takes in the interfaces: opens and closes what changed. The result is what the machine is to know of them.
@@ -211,16 +232,17 @@ impl Sockets {
         Ok(sockets)
     }
 
-    /// Sends a datagram. What cannot be sent is lost, as on the way. The result is what the machine is to know, if a road
-    /// broke over it.
-    pub(crate) fn send(&mut self, now: Instant, transmit: &Transmit) -> Option<Vec<Interface>> {
+    /// Sends a datagram. What cannot be sent is lost, as on the way.
+    pub(crate) fn send(&mut self, now: Instant, transmit: &Transmit) -> Sent {
         let payload = &transmit.payload;
         match transmit.destination {
             Destination::One(address) => {
-                if self.unicast.send(address, payload).is_ok() {
-                    self.sent += 1;
+                let refusal = self.unicast.send(address, payload).err();
+                self.sent += u64::from(refusal.is_none());
+                Sent {
+                    news: None,
+                    refusal,
                 }
-                None
             }
             Destination::Everybody { interface, road } => {
                 self.send_to_all(now, (interface, road), payload)
@@ -228,33 +250,40 @@ impl Sockets {
         }
     }
 
-    fn send_to_all(
-        &mut self,
-        now: Instant,
-        key: (u32, Road),
-        payload: &[u8],
-    ) -> Option<Vec<Interface>> {
+    fn send_to_all(&mut self, now: Instant, key: (u32, Road), payload: &[u8]) -> Sent {
         let Some(RoadState::Open { sockets, pause }) = self.roads.get_mut(&key) else {
-            return None;
+            return Sent::default();
         };
-        let mut failure = None;
+        let (mut failure, mut passing) = (None, None);
+        let mut any_sent = false;
         for socket in sockets {
             match socket.send(payload) {
                 Ok(()) => {
                     self.sent += 1;
-                    *pause = None;
+                    any_sent = true;
                 }
-                Err(error) if is_passing(&error) => {}
+                Err(error) if is_passing(&error) => passing = Some(error),
                 Err(error) => failure = Some(error),
             }
         }
-        let error = failure?;
+        let Some(error) = failure else {
+            if any_sent {
+                *pause = None;
+            }
+            return Sent {
+                news: None,
+                refusal: passing,
+            };
+        };
         let (interface, road) = key;
         let name = self.interfaces.iter().find(|one| one.index == interface);
         let name = name.map_or("?", |one| one.name.as_str());
         let state = broken(now, *pause, name, road, &error);
         self.roads.insert(key, state);
-        self.news()
+        Sent {
+            news: self.news(),
+            refusal: Some(error),
+        }
     }
 }
 
@@ -273,6 +302,7 @@ fn broken(
     RoadState::Broken {
         retry_at: now + pause,
         pause,
+        error: error.to_string(),
     }
 }
 

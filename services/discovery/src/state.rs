@@ -1,19 +1,15 @@
-//! What discovery keeps on disk: the node's key, and what it learnt.
+//! What discovery keeps on disk beside the node's key: what it learnt.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     net::SocketAddr,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use zeroshare_membership::{Memory, RememberedBan};
-use zeroshare_wire::datagram::SigningKey;
-
-/// The node's key: 32 random bytes.
-const KEY_FILE: &str = "node-key";
 
 /// What it learnt: lines of text.
 const MEMORY_FILE: &str = "discovery-memory";
@@ -23,82 +19,6 @@ const MEMORY_FORMAT: &str = "zeroshare discovery memory 1";
 
 /// 64 peers and 2,048 bans of 160 bytes take less.
 const MAX_MEMORY_BYTES: u64 = 512 * 1024;
-
-/// Why the node's key is not there.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// The system has no random bytes.
-    #[error("the system gives no random bytes")]
-    NoRandomness(#[source] getrandom::Error),
-    /// It is not a key.
-    #[error("{} is no node key of 32 bytes; remove it to get another", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The disk refused.
-    #[error("cannot use {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-}
-
-/// Random bytes from the system.
-pub(crate) fn random<const N: usize>() -> Result<[u8; N], KeyError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(KeyError::NoRandomness)?;
-    Ok(bytes)
-}
-
-/// A key that ends with the process.
-pub(crate) fn key_in_memory() -> Result<SigningKey, KeyError> {
-    Ok(SigningKey::from_seed(&random()?))
-}
-
-/// Reads the node's key, and makes it at the first start.
-pub(crate) fn key_on_disk(state_dir: &Path) -> Result<SigningKey, KeyError> {
-    let path = state_dir.join(KEY_FILE);
-    let failed = |source: io::Error| KeyError::Io {
-        path: path.clone(),
-        source,
-    };
-    match read_key(&path) {
-        Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-        read => return read,
-    }
-    make_dir(state_dir).map_err(failed)?;
-    let seed: [u8; 32] = random()?;
-    // Two that start at once both make one; the first link counts for both.
-    let suffix = u64::from_be_bytes(random()?);
-    let draft = state_dir.join(format!("{KEY_FILE}.{suffix:016x}"));
-    let linked = write_new(&draft, &seed).and_then(|()| fs::hard_link(&draft, &path));
-    drop(fs::remove_file(&draft));
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(error)),
-        Ok(()) | Err(_) => {}
-    }
-    sync_dir(state_dir);
-    read_key(&path)
-}
-
-fn read_key(path: &Path) -> Result<SigningKey, KeyError> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(path)?.take(33).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(|source| KeyError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
-    let seed: [u8; 32] = bytes.try_into().map_err(|_| KeyError::Damaged {
-        path: path.to_owned(),
-    })?;
-    Ok(SigningKey::from_seed(&seed))
-}
 
 /// Reads what an earlier run learnt; whatever is not readable was not learnt.
 pub(crate) fn load_memory(state_dir: &Path, now: SystemTime) -> Memory {
@@ -198,38 +118,9 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-fn sync_dir(dir: &Path) {
-    // The key is there; at worst a power cut now gives the node another.
-    drop(File::open(dir).and_then(|dir| dir.sync_all()));
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
-
-    #[test]
-    fn a_key_is_made_once_for_its_owner_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = dir.path().join("state");
-        let key = key_on_disk(&state).unwrap();
-        assert_eq!(key_on_disk(&state).unwrap().node_id(), key.node_id());
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&state), mode(&state.join(KEY_FILE))), (0o700, 0o600));
-        assert_eq!(fs::read_dir(&state).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_damaged_key_is_an_error_and_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        for bytes in [vec![7; 31], vec![7; 33], Vec::new()] {
-            fs::write(dir.path().join(KEY_FILE), &bytes).unwrap();
-            let error = key_on_disk(dir.path()).unwrap_err();
-            assert!(matches!(error, KeyError::Damaged { .. }), "{error}");
-            assert_eq!(fs::read(dir.path().join(KEY_FILE)).unwrap(), bytes);
-        }
-    }
 
     #[test]
     fn what_was_learnt_survives_and_bans_go_on() {

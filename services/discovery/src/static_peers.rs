@@ -19,8 +19,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// A resolver that nobody answers takes longer than anybody waits.
 const RESOLVE_TIME: Duration = Duration::from_secs(5);
 
-/// Addresses of one name.
-const MOST_ADDRESSES: usize = 16;
+/// Addresses of one name: those of a headless service, of which one is enough to find the others.
+const MOST_ADDRESSES: usize = 64;
 
 /// Tells the addresses of the peers, and again whenever they changed. Ends with its receiver.
 pub(crate) async fn watch<F: Future<Output = bool>>(
@@ -98,13 +98,24 @@ impl Known {
             return None;
         }
         self.told = all;
-        Some(self.told.iter().copied().collect())
+        Some(self.in_turns())
+    }
+
+    /// All addresses, the first of each name before the second of any: no name with many keeps the others out.
+    fn in_turns(&self) -> Vec<SocketAddr> {
+        let longest = self.by_name.iter().map(Vec::len).max().unwrap_or(0);
+        let turns = (0..longest).flat_map(|turn| {
+            let of_turn = self.by_name.iter();
+            of_turn.filter_map(move |addresses| addresses.get(turn).copied())
+        });
+        let mut seen = BTreeSet::new();
+        turns.filter(|address| seen.insert(*address)).collect()
     }
 }
 
 async fn resolve(peer: StaticPeer) -> Vec<SocketAddr> {
     match timeout(RESOLVE_TIME, lookup_host((peer.host(), peer.port()))).await {
-        Ok(Ok(addresses)) => addresses.take(MOST_ADDRESSES).collect(),
+        Ok(Ok(addresses)) => first_of(addresses),
         Ok(Err(error)) => {
             debug!(%peer, %error, "static peer has no address");
             Vec::new()
@@ -114,6 +125,12 @@ async fn resolve(peer: StaticPeer) -> Vec<SocketAddr> {
             Vec::new()
         }
     }
+}
+
+/// As many as are used of those that a name has: the same ones in whatever order they come.
+fn first_of(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let all: BTreeSet<SocketAddr> = addresses.collect();
+    all.into_iter().take(MOST_ADDRESSES).collect()
 }
 
 #[cfg(test)]
@@ -138,6 +155,25 @@ mod tests {
         assert_eq!(known.learn(0, Vec::new()), None);
         assert_eq!(known.learn(1, vec![second]), None);
         assert_eq!(known.learn(1, vec![third]), Some(vec![first, third]));
+    }
+
+    #[test]
+    fn of_a_name_with_many_addresses_the_same_ones_are_used_whatever_their_order() {
+        let all = || (0..200).map(|last| SocketAddr::from(([10, 0, 0, last], 1)));
+        let first = first_of(all());
+        assert_eq!(first.len(), MOST_ADDRESSES);
+        assert_eq!(first_of(all().rev()), first);
+    }
+
+    #[test]
+    fn a_name_with_many_addresses_keeps_no_other_out() {
+        let mut known = Known::of(2);
+        let many: Vec<SocketAddr> = (0..64).map(|last| ([10, 0, 0, last], 1).into()).collect();
+        known.learn(0, many.clone());
+        let one = at("10.9.0.1:1");
+        let all = known.learn(1, vec![one]).unwrap();
+        assert_eq!(all[..3], [many[0], one, many[1]]);
+        assert_eq!(all.len(), 65);
     }
 
     #[tokio::test]

@@ -3,15 +3,16 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use zeroshare_membership::{
-    BanView, Claim, Mercy, PeerView, Place, Provider, Report, Road, Verdict,
+    BanView, Claim, Mercy, OutsiderView, PeerView, Place, Provider, Report, Road, Verdict,
 };
 use zeroshare_wire::{
     FieldError, FieldFault,
     convert::{content_id, from_system_time, socket_address, store_address},
-    datagram::HoldingState,
+    datagram::{HoldingState, NodeId, PublicKey},
     pb::discovery::v1::{
         Ban, DescribeNetworkResponse, DropCount, FindProvidersResponse, ForgivePeerRequest,
-        HoldingClaim, NetworkInterface, Peer, ProviderFault, ReportProviderRequest, StoreAddress,
+        HoldingClaim, NetworkInterface, Outsider, Peer, ProviderFault, ReportProviderRequest,
+        StoreAddress,
     },
 };
 
@@ -74,7 +75,7 @@ pub(super) fn enough(number: u32) -> Result<Option<u8>, FieldError> {
     }
 }
 
-/// Only the address counts: an id is what somebody claimed, and keys come with TLS.
+/// The address counts, and the key that TLS proved: an id is only what somebody claimed.
 pub(super) fn report(request: &ReportProviderRequest) -> Result<Report, FieldError> {
     let field = "address";
     let address = request.address.as_ref().ok_or(FieldError {
@@ -85,8 +86,16 @@ pub(super) fn report(request: &ReportProviderRequest) -> Result<Report, FieldErr
         "" => None,
         text => Some(content_id("content_id", text)?),
     };
+    let node = if request.public_key.is_empty() {
+        None
+    } else {
+        let key = <[u8; 32]>::try_from(request.public_key.as_ref());
+        let key = key.map_err(|_| refused("public_key", "not 32 bytes"))?;
+        Some(NodeId::of(&PublicKey::from_bytes(key)))
+    };
     Ok(Report {
         address: socket_address(field, address)?,
+        node,
         content,
         verdict: verdict(request)?,
     })
@@ -182,15 +191,30 @@ pub(super) fn network(view: NetworkView) -> DescribeNetworkResponse {
         received_datagrams: view.counters.received,
         drops: drops.collect(),
         live_peers: u32::try_from(view.live_peers).unwrap_or(u32::MAX),
+        in_group: view.in_group,
+        outsiders: view.outsiders.into_iter().map(outsider).collect(),
     }
 }
 
-fn names(roads: &[Road]) -> Vec<String> {
+fn outsider(one: OutsiderView) -> Outsider {
+    let now = SystemTime::now();
+    let ago = Instant::now().saturating_duration_since(one.last_heard);
+    Outsider {
+        address: Some(store_address(one.address)),
+        datagrams: one.datagrams,
+        last_seen_time: Some(from_system_time(now.checked_sub(ago).unwrap_or(now))),
+        in_group: one.in_group,
+    }
+}
+
+pub(super) fn names(roads: &[Road]) -> Vec<String> {
     roads.iter().map(|road| road.name().to_owned()).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use zeroshare_wire::datagram::SigningKey;
+
     use super::*;
 
     #[test]
@@ -229,6 +253,20 @@ mod tests {
         };
         let read = report(&good).unwrap();
         assert_eq!((read.address, read.verdict), (address, Verdict::Convicted));
+        let key = SigningKey::from_seed(&[7; 32]);
+        let proven = |public_key: &[u8]| ReportProviderRequest {
+            peer_id: "of somebody else".to_owned(),
+            public_key: public_key.to_vec().into(),
+            ..good.clone()
+        };
+        assert_eq!(read.node, None);
+        let read = report(&proven(key.public_key().as_bytes())).unwrap();
+        assert_eq!(
+            read.node,
+            Some(key.node_id()),
+            "what was proven, not what was claimed"
+        );
+        assert!(report(&proven(&[7; 31])).is_err());
         let gave = ReportProviderRequest {
             bytes_per_second: 7,
             fault: 0,

@@ -4,36 +4,35 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     sync::atomic::Ordering,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tonic::Status;
-use zeroshare_membership::Provider;
 use zeroshare_wire::pb::discovery::v1::{
     FindProvidersResponse, WatchPeersResponse,
     watch_peers_response::{Event, PeerDown, SnapshotDone},
 };
 
 use super::{convert, lagged, too_many_lookups};
-use crate::engine::{Command, LookupKey, PeerChange, PeerWatch, TooManyLookups};
+use crate::engine::{Command, LookupKey, News, PeerChange, PeerWatch, TooManyLookups};
 
 /// Providers as they answer; whoever drops it ends the lookup.
 #[derive(Debug)]
 pub(crate) struct FoundStream {
-    found: mpsc::Receiver<Result<Provider, TooManyLookups>>,
+    news: mpsc::Receiver<Result<News, TooManyLookups>>,
     key: LookupKey,
     engine: mpsc::Sender<Command>,
 }
 
 impl FoundStream {
     pub(super) fn new(
-        found: mpsc::Receiver<Result<Provider, TooManyLookups>>,
+        news: mpsc::Receiver<Result<News, TooManyLookups>>,
         key: LookupKey,
         engine: mpsc::Sender<Command>,
     ) -> Self {
-        Self { found, key, engine }
+        Self { news, key, engine }
     }
 }
 
@@ -41,12 +40,15 @@ impl Stream for FoundStream {
     type Item = Result<FindProvidersResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.found.poll_recv(context).map(|found| {
-            found.map(|found| match found {
-                Ok(provider) => Ok(convert::provider(provider)),
-                Err(TooManyLookups) => Err(too_many_lookups()),
-            })
-        })
+        loop {
+            let news = ready!(self.news.poll_recv(context));
+            return Poll::Ready(match news {
+                Some(Ok(News::Found(_, provider))) => Some(Ok(convert::provider(*provider))),
+                Some(Ok(News::Step(_))) => continue,
+                Some(Err(TooManyLookups)) => Some(Err(too_many_lookups())),
+                None => None,
+            });
+        }
     }
 }
 

@@ -8,15 +8,34 @@ use std::{
 use tokio::sync::mpsc;
 use tracing::debug;
 use zeroshare_content::ContentId;
-use zeroshare_membership::{LookupId, Membership, Provider, Search};
+use zeroshare_membership::{LookupId, Membership, Provider, Search, Told};
 use zeroshare_wire::datagram::TraceContext;
 
 /// Names a lookup to whoever began it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LookupKey(pub(crate) u64);
 
-/// What was found; ends when the time is over.
-pub(crate) type FoundSender = mpsc::Sender<Result<Provider, TooManyLookups>>;
+/// What was found, and what happened; ends when the time is over.
+pub(crate) type NewsSender = mpsc::Sender<Result<News, TooManyLookups>>;
+
+/// What a lookup tells.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// Somebody claims to hold it, since then.
+    Found(Instant, Box<Provider>),
+    /// Something happened.
+    Step(Box<StepNews>),
+}
+
+/// Something that happened in a lookup, with what the machine does not know of it.
+#[derive(Debug)]
+pub(crate) struct StepNews {
+    pub(crate) told: Told,
+    /// The interface concerned, by name.
+    pub(crate) interface: Option<String>,
+    /// Why the system refused to send, in its words.
+    pub(crate) refusal: Option<String>,
+}
 
 /// No further lookup can be begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +49,9 @@ pub(crate) struct FindRequest {
     pub(crate) wait: Duration,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) enough: Option<u8>,
-    pub(crate) found: FoundSender,
+    /// Whether its story is wanted.
+    pub(crate) explained: bool,
+    pub(crate) news: NewsSender,
 }
 
 impl FindRequest {
@@ -40,6 +61,7 @@ impl FindRequest {
             wait: self.wait,
             trace: self.trace,
             enough: self.enough,
+            explained: self.explained,
         }
     }
 }
@@ -47,7 +69,7 @@ impl FindRequest {
 /// The lookups that are open.
 #[derive(Debug, Default)]
 pub(super) struct OpenLookups {
-    open: BTreeMap<LookupId, (LookupKey, FoundSender)>,
+    open: BTreeMap<LookupId, (LookupKey, NewsSender)>,
 }
 
 impl OpenLookups {
@@ -58,9 +80,9 @@ impl OpenLookups {
         for (id, request) in ids.into_iter().zip(all) {
             match id {
                 Some(id) => {
-                    self.open.insert(id, (request.key, request.found));
+                    self.open.insert(id, (request.key, request.news));
                 }
-                None => drop(request.found.try_send(Err(TooManyLookups))),
+                None => drop(request.news.try_send(Err(TooManyLookups))),
             }
         }
     }
@@ -73,13 +95,15 @@ impl OpenLookups {
         }
     }
 
-    pub(super) fn found(&mut self, machine: &mut Membership, id: LookupId, provider: Provider) {
+    pub(super) fn tell(&mut self, machine: &mut Membership, id: LookupId, news: News) {
         let Some((_, sender)) = self.open.get(&id) else {
             return;
         };
-        debug!(content = %provider.content, peer = %provider.peer.node, "provider found");
-        if sender.try_send(Ok(provider)).is_err() {
-            // Gone, or not reading: there is room for all that one lookup ever finds.
+        if let News::Found(_, provider) = &news {
+            debug!(content = %provider.content, peer = %provider.peer.node, "provider found");
+        }
+        if sender.try_send(Ok(news)).is_err() {
+            // Gone, or not reading: there is room for all that one lookup ever finds and tells.
             self.open.remove(&id);
             machine.cancel(id);
         }

@@ -53,7 +53,8 @@ async fn a_question_after_a_sleep_is_of_the_day_it_is() {
         wait: LIMIT,
         trace: None,
         enough: None,
-        found,
+        explained: false,
+        news: found,
     }));
     engine.do_what_is_due();
     engine.flush();

@@ -51,7 +51,7 @@ impl OnLoopback {
             destination,
             payload,
         };
-        self.sockets.send(self.now, &transmit)
+        self.sockets.send(self.now, &transmit).news
     }
 
     fn everybody(&self, road: Road) -> Destination {

@@ -8,7 +8,7 @@ use zeroshare_api::{
     connect::{LocalEndpoint, TracedChannel, local_channel},
     rpc::discovery::v1::discovery_service_client::DiscoveryServiceClient,
 };
-use zeroshare_chassis::{Lifetime, listen::LocalAddress};
+use zeroshare_chassis::{Lifetime, listen::LocalAddress, settings::LeftAlone};
 use zeroshare_content::{BlobId, ContentId, HashKind};
 use zeroshare_discovery::{DiscoveryConfig, DiscoveryListeners, Mode, RunError, run};
 use zeroshare_membership::Road;
@@ -49,9 +49,12 @@ pub(crate) fn config(scratch: &Scratch, group_port: u16, roads: &[Road]) -> Disc
         mode: Mode::Full,
         local: vec![unix(scratch, "discovery")],
         store: scratch.endpoint("store"),
+        group: None,
         state_dir: scratch.join("state"),
-        interfaces: vec!["lo".parse().expect("an interface")],
-        no_interfaces: Vec::new(),
+        left_alone: LeftAlone {
+            named: vec!["lo".parse().expect("an interface")],
+            ..LeftAlone::default()
+        },
         roads: roads.iter().copied().collect::<BTreeSet<_>>(),
         allowed: Vec::new(),
         static_peers: Vec::new(),
