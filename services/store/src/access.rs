@@ -41,7 +41,7 @@ impl Caller {
                 "a caller without address".to_owned(),
             ));
         };
-        if networks.allows(address.0.ip()) {
+        if networks.allows_from(address.0) {
             Ok(Self::Peer(*address))
         } else {
             Err(status::not_allowed("address", address.0.ip().to_string()))

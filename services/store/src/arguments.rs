@@ -97,11 +97,12 @@ fn prepare(
     } else {
         Vec::new()
     };
+    let tls = config.tls()?;
     // Before the runtime starts its threads: they inherit it.
     config.restriction = Some(restrict_thread(std::slice::from_ref(
         &common.places.cache_dir,
     ))?);
-    Ok((config, StoreListeners { local, lan }))
+    Ok((config, StoreListeners { local, lan, tls }))
 }
 
 #[expect(

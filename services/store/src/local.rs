@@ -49,6 +49,32 @@ impl Local {
     pub(crate) fn new(store: Arc<Store>) -> Self {
         Self { store }
     }
+
+    /// Answers each question in its turn, and gives its answers one by one.
+    fn answer_each<Q, A, F>(
+        &self,
+        request: Request<Streaming<Q>>,
+        answer: impl Fn(Arc<Store>, Result<Q, Status>, Audience) -> F + Send + 'static,
+    ) -> Result<Response<Boxed<A>>, Status>
+    where
+        Q: Send + 'static,
+        A: Send + 'static,
+        F: Future<Output = Result<Vec<A>, Status>> + Send + 'static,
+    {
+        let caller = Caller::of_local(request.extensions())?;
+        let slot = self
+            .store
+            .local_transfers
+            .take(caller.taker())
+            .ok_or_else(status::too_many_transfers)?;
+        let store = Arc::clone(&self.store);
+        let answers = request.into_inner().then(move |question| {
+            // Kept as long as there may be questions.
+            let _slot = &slot;
+            answer(Arc::clone(&store), question, caller.audience())
+        });
+        Ok(Response::new(Box::pin(flat(answers))))
+    }
 }
 
 #[tonic::async_trait]
@@ -150,21 +176,7 @@ impl LocalStoreService for Local {
         &self,
         request: Request<Streaming<FindFilesRequest>>,
     ) -> Result<Response<Self::FindFilesStream>, Status> {
-        let caller = Caller::of_local(request.extensions())?;
-        let slot = self
-            .store
-            .local_transfers
-            .take(caller.taker())
-            .ok_or_else(status::too_many_transfers)?;
-        let store = Arc::clone(&self.store);
-        let found = request.into_inner().then(move |request| {
-            // Kept as long as there may be questions.
-            let _slot = &slot;
-            find(Arc::clone(&store), request, caller.audience())
-        });
-        // Each question in its turn; its answers one by one.
-        let answers = flat(found);
-        Ok(Response::new(Box::pin(answers)))
+        self.answer_each(request, find)
     }
 
     type FindBeginningsStream = Boxed<FindBeginningsResponse>;
@@ -173,19 +185,7 @@ impl LocalStoreService for Local {
         &self,
         request: Request<Streaming<FindBeginningsRequest>>,
     ) -> Result<Response<Self::FindBeginningsStream>, Status> {
-        let caller = Caller::of_local(request.extensions())?;
-        let slot = self
-            .store
-            .local_transfers
-            .take(caller.taker())
-            .ok_or_else(status::too_many_transfers)?;
-        let store = Arc::clone(&self.store);
-        let found = request.into_inner().then(move |request| {
-            // Kept as long as there may be questions.
-            let _slot = &slot;
-            find_beginning(Arc::clone(&store), request, caller.audience())
-        });
-        Ok(Response::new(Box::pin(flat(found))))
+        self.answer_each(request, find_beginning)
     }
 
     type OfferPartialStream = Boxed<OfferPartialResponse>;

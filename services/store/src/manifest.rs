@@ -20,6 +20,7 @@ pub(crate) fn send(
     pages: Option<PageBudget>,
     slot: Slot,
 ) -> Answer<ReadManifestResponse> {
+    let limiting = Arc::clone(store);
     Answer::start(store, "manifest", move |teller| {
         let _slot = slot;
         let text = source.pieces().manifest_text();
@@ -27,6 +28,7 @@ pub(crate) fn send(
         for start in (0..text.len().max(1)).step_by(PART_BYTES) {
             let end = (start + PART_BYTES).min(text.len());
             let part = text.get(start..end).unwrap_or_default();
+            teller.pause(limiting.uploads.take(part.len() as u64))?;
             let data = teller.hold(pages.as_ref(), Bytes::copy_from_slice(part))?;
             teller.tell(ReadManifestResponse { data })?;
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tonic::Status;
 use zeroshare_api::errors;
+use zeroshare_chassis::rate::Throttle;
 use zeroshare_chassis::serve::PageBudget;
 use zeroshare_content::ContentId;
 use zeroshare_shelf::Audience;
@@ -124,7 +125,13 @@ pub(crate) fn send(
             rest,
         } = lists;
         let send = |line: u32, list: &PartialList| {
-            send_list(teller, pages.as_ref(), line, list, wanted.digests_only)
+            send_list(
+                (teller, &reading.uploads),
+                pages.as_ref(),
+                line,
+                list,
+                wanted.digests_only,
+            )
         };
         send(line, &list)?;
         drop(list);
@@ -194,7 +201,7 @@ impl Wanted {
 }
 
 fn send_list(
-    teller: &Teller<ReadMidstatesResponse>,
+    (teller, uploads): (&Teller<ReadMidstatesResponse>, &Throttle),
     pages: Option<&PageBudget>,
     file: u32,
     list: &PartialList,
@@ -219,6 +226,7 @@ fn send_list(
         .chunks(MIDSTATES_AT_ONCE * MIDSTATE_BYTES)
         .enumerate()
     {
+        teller.pause(uploads.take(chunk.len() as u64))?;
         let data = teller.hold(pages, Bytes::copy_from_slice(chunk))?;
         teller.tell(message(number * MIDSTATES_AT_ONCE, data))?;
     }

@@ -100,7 +100,16 @@ impl Offers {
             .get(id)?
             .iter()
             .filter(|offer| audience == Audience::Local || offer.is_shared());
-        visible.max_by_key(|offer| offer.held_count()).cloned()
+        // Counting pieces takes time, and there is hardly ever a choice.
+        visible
+            .reduce(|one, other| {
+                if other.held_count() >= one.held_count() {
+                    other
+                } else {
+                    one
+                }
+            })
+            .cloned()
     }
 
     /// Names all that is offered in part, as far as they are for these ears.

@@ -57,6 +57,19 @@ impl Pause {
         (!left.is_zero()).then_some(left)
     }
 
+    /// Waits until peers are served nothing, and gives how long that lasts. May be dropped midway.
+    pub(crate) async fn begun(&self) -> Duration {
+        let mut changes = self.until.subscribe();
+        loop {
+            if let Some(left) = self.left() {
+                return left;
+            }
+            if changes.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
     /// When it ends by itself; `None` while peers are served.
     pub(crate) fn resume_time(&self) -> Option<SystemTime> {
         let until = *self.until.borrow();

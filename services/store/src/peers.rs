@@ -22,7 +22,7 @@ use crate::answer::Answer;
 use crate::slots::Slot;
 use crate::store::{Source, Store};
 use crate::transfer::{OnLine, Transfer, plan};
-use crate::watch::Watched;
+use crate::watch::{PiecesWatch, Watched};
 use crate::{convert, manifest, midstates, status, watch};
 
 /// Ids in one question.
@@ -238,11 +238,15 @@ impl StoreService for Peers {
             .ok_or_else(status::too_many_transfers)?;
         tracing::info!(%caller, %content, "watches pieces");
         let source = self.store.open(&content, caller.audience()).await?;
+        let watch = PiecesWatch {
+            content,
+            audience: caller.audience(),
+            door: self.door,
+        };
         Ok(Response::new(watch::pieces(
             &self.store,
             source,
-            content,
-            caller.audience(),
+            watch,
             slot,
         )))
     }

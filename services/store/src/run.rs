@@ -17,7 +17,7 @@ use zeroshare_chassis::health::Health;
 use zeroshare_chassis::listen::LocalListener;
 use zeroshare_chassis::networks::ReadableNetworks;
 use zeroshare_chassis::rate::Throttle;
-use zeroshare_chassis::serve::{Admission, Welcome, serve_lan, serve_local};
+use zeroshare_chassis::serve::{Admission, Entrance, Tls, Welcome, serve_lan, serve_local};
 use zeroshare_content::ContentId;
 use zeroshare_shelf::{IndexError, Shelf, ShelfError, ShelfEvent, ShelfOptions, boot_id};
 
@@ -41,6 +41,9 @@ const CHANGES_AHEAD: usize = 4096;
 /// The largest request of a peer: many spans, many ranges.
 const MAX_PEER_REQUEST_BYTES: usize = 256 * 1024;
 
+/// Who may read in a group, and nobody else of the networks named behind it.
+const MEMBERS: &str = "only members of the group";
+
 /// Where the store is reached; all are bound already.
 #[derive(Debug, Default)]
 pub struct StoreListeners {
@@ -48,6 +51,8 @@ pub struct StoreListeners {
     pub local: Vec<LocalListener>,
     /// By peers; none: they are not served.
     pub lan: Vec<TcpListener>,
+    /// What peers must prove first, see [`StoreConfig::tls`].
+    pub tls: Option<Tls>,
 }
 
 /// Why the store ended.
@@ -87,7 +92,10 @@ pub async fn run(
     let shelf = open_shelf(&config, &changes, &work, &lifetime).await?;
     let store = Arc::new(Store::new(Parts {
         shelf,
-        networks: Arc::new(ReadableNetworks::new(config.allow.clone())),
+        networks: Arc::new(ReadableNetworks::new(
+            config.allow.clone(),
+            config.left_alone.clone(),
+        )),
         transfers: Slots::new(
             config.max_transfers as usize,
             config.max_transfers_per_peer as usize,
@@ -150,7 +158,11 @@ fn facts(config: &StoreConfig, listeners: &StoreListeners) -> Facts {
     let peers = config.static_peers.iter().map(ToString::to_string);
     Facts {
         lan_addresses: lan_addresses.map(|address| address.to_string()).collect(),
-        readers: std::iter::once("directly connected".to_owned())
+        readers: config
+            .group
+            .iter()
+            .map(|_| MEMBERS.to_owned())
+            .chain(std::iter::once("directly connected".to_owned()))
             .chain(networks)
             .chain(peers)
             .collect(),
@@ -184,11 +196,15 @@ async fn serve(
             return Ok(());
         }
         let bounds = config.bounds.clone();
+        let entrance = Entrance {
+            admission: admission(store),
+            tls: listeners.tls,
+        };
         serve_lan(
             listeners.lan,
             lan_routes,
             bounds,
-            admission(store),
+            entrance,
             lifetime.clone(),
         )
         .await

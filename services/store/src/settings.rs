@@ -12,7 +12,10 @@ use zeroshare_chassis::networks::Network;
 use zeroshare_chassis::places::Owner;
 use zeroshare_chassis::restrict::Restriction;
 use zeroshare_chassis::serve::LanBounds;
-use zeroshare_chassis::settings::{CommonConfig, SettingsError, StaticPeer, choose, choose_list};
+use zeroshare_chassis::settings::{
+    CommonConfig, LeftAlone, SettingsError, StaticPeer, choose, choose_list,
+};
+use zeroshare_identity::GroupSecret;
 use zeroshare_shelf::{Environment, IndexPlace, RootKind, ShelvedRoot, StoreRoot, store_roots};
 
 /// Transfers at once: as many as a crowd of 16 that starts together needs twice over. Who is told to come back loses more
@@ -104,8 +107,14 @@ pub struct StoreConfig {
     pub local: Vec<LocalAddress>,
     /// Whether peers are served.
     pub lan: bool,
+    /// The group whose members alone are served, over TLS; `None`: whoever is in a readable network.
+    pub group: Option<GroupSecret>,
+    /// Where the node's key lies.
+    pub state_dir: PathBuf,
     /// Who may read, beside directly connected networks.
     pub allow: Vec<Network>,
+    /// Interfaces whose networks may not read.
+    pub left_alone: LeftAlone,
     /// Who may read as well, by name.
     pub static_peers: Vec<StaticPeer>,
     /// Transfers to peers at once.
@@ -176,13 +185,18 @@ impl StoreConfig {
         }
         let upload_limit = choose(flags.upload_limit, file.upload_limit, ByteSize(0));
         let upload_limit_bytes = (upload_limit.0 > 0).then_some(upload_limit.0);
+        let group = GroupSecret::read_if_named(common.group_secret.as_deref())
+            .map_err(|error| SettingsError::because("group-secret", &error))?;
         apart(&common.places.cache_dir, &roots)?;
         Ok(Self {
             roots: shelved(roots, &share, &no_share)?,
             index: IndexPlace::File(common.places.cache_dir.join("index.sqlite")),
             local,
             lan: !choose(flags.no_lan, file.no_lan, false),
+            group,
+            state_dir: common.places.state_dir.clone(),
             allow: choose_list(flags.allow, file.allow),
+            left_alone: LeftAlone::default(),
             static_peers: common.static_peers.clone(),
             max_transfers: transfers,
             max_transfers_per_peer: per_peer,

@@ -16,6 +16,7 @@ use zeroshare_wire::pb::content::v1::{PieceRange, PieceState};
 use zeroshare_wire::pb::store::v1::watch_content_response::Event;
 use zeroshare_wire::pb::store::v1::{HeldContent, WatchContentResponse, WatchPiecesResponse};
 
+use crate::peers::Door;
 use crate::slots::Slot;
 use crate::store::{Source, Store};
 use crate::{convert, status};
@@ -57,16 +58,35 @@ impl<T> From<mpsc::error::SendError<T>> for End {
     }
 }
 
-/// Watches which pieces of something are held, until all are.
+/// Who watches the pieces of what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PiecesWatch {
+    pub(crate) content: ContentId,
+    pub(crate) audience: Audience,
+    pub(crate) door: Door,
+}
+
+/// Watches which pieces of something are held, until all are; for other machines no longer than until sharing is paused.
 pub(crate) fn pieces(
     store: &Arc<Store>,
     source: Source,
-    content: ContentId,
-    audience: Audience,
+    watch: PiecesWatch,
     slot: Slot,
 ) -> Watched<WatchPiecesResponse> {
+    let PiecesWatch {
+        content,
+        audience,
+        door,
+    } = watch;
+    let pausing = Arc::clone(store);
+    let paused = async move {
+        match door {
+            Door::Lan => status::paused(pausing.pause.begun().await),
+            Door::Local => std::future::pending().await,
+        }
+    };
     let watching = Arc::clone(store);
-    start(store, "watch pieces", async move |told| {
+    start(store, "watch pieces", paused, async move |told| {
         let _slot = slot;
         match source {
             Source::Whole(source) => told_whole(&watching, &told, source, true).await,
@@ -97,36 +117,41 @@ pub(crate) fn pieces(
 /// Watches all that is held, whole or in part, and is for these ears.
 pub(crate) fn contents(store: &Arc<Store>, audience: Audience) -> Watched<WatchContentResponse> {
     let watching = Arc::clone(store);
-    start(store, "watch content", async move |told| {
-        // Before the snapshot, so that nothing falls between.
-        let mut changes = watching.changes.subscribe();
-        let mut after = None;
-        // Who may not see everything is not told either that something else has gone.
-        let mut shown = (audience == Audience::Peers).then(BTreeSet::new);
-        loop {
-            let page = watching.shelf.holdings(after.as_ref(), PAGE, audience);
-            if let Some(shown) = &mut shown {
-                shown.extend(page.iter().map(|holding| holding.id));
+    start(
+        store,
+        "watch content",
+        std::future::pending(),
+        async move |told| {
+            // Before the snapshot, so that nothing falls between.
+            let mut changes = watching.changes.subscribe();
+            let mut after = None;
+            // Who may not see everything is not told either that something else has gone.
+            let mut shown = (audience == Audience::Peers).then(BTreeSet::new);
+            loop {
+                let page = watching.shelf.holdings(after.as_ref(), PAGE, audience);
+                if let Some(shown) = &mut shown {
+                    shown.extend(page.iter().map(|holding| holding.id));
+                }
+                after = page.last().map(|holding| holding.id);
+                for holding in &page {
+                    let held = unless_paused(&watching, convert::held_whole(holding, audience));
+                    tell(&told, Event::Held(held)).await?;
+                }
+                if page.len() < PAGE {
+                    break;
+                }
             }
-            after = page.last().map(|holding| holding.id);
-            for holding in &page {
-                let held = unless_paused(&watching, convert::held_whole(holding, audience));
-                tell(&told, Event::Held(held)).await?;
-            }
-            if page.len() < PAGE {
-                break;
-            }
-        }
-        for id in watching.offers.ids(audience) {
-            tell_change(&watching, &told, &id, &mut shown).await?;
-        }
-        tell(&told, Event::SnapshotDone(true)).await?;
-        loop {
-            for id in changed(&told, &mut changes).await? {
+            for id in watching.offers.ids(audience) {
                 tell_change(&watching, &told, &id, &mut shown).await?;
             }
-        }
-    })
+            tell(&told, Event::SnapshotDone(true)).await?;
+            loop {
+                for id in changed(&told, &mut changes).await? {
+                    tell_change(&watching, &told, &id, &mut shown).await?;
+                }
+            }
+        },
+    )
 }
 
 /// What is held of something now; `None`: nothing for these ears.
@@ -152,6 +177,7 @@ fn unless_paused(store: &Store, held: HeldContent) -> HeldContent {
 fn start<T: Send + 'static, W>(
     store: &Store,
     name: &'static str,
+    ends_early: impl Future<Output = Status> + Send + 'static,
     work: impl FnOnce(Told<T>) -> W,
 ) -> Watched<T>
 where
@@ -163,6 +189,7 @@ where
     store.lifetime.spawn(name, async move {
         let end = tokio::select! {
             end = work => end,
+            status = ends_early => Err(End::Failed(status)),
             () = stopping => Err(End::Failed(status::shutting_down())),
             () = told.closed() => Err(End::Gone),
         };

@@ -168,6 +168,13 @@ impl Offer {
         Ok(())
     }
 
+    /// Offers a piece no more, because what lies there is not what it was, until the fetcher says anew that it has it.
+    ///
+    /// Who watches is not told: there is no word for it, and whoever asks for the piece hears that it is not held.
+    pub(crate) fn withdraw(&self, piece: u32) {
+        self.progress().pieces.remove(&piece);
+    }
+
     /// Gives what is held now, and what will come; `None` once the offer has ended.
     pub(crate) fn watch(
         &self,

@@ -14,15 +14,13 @@ const STEP_BYTES: usize = 128 * 1024;
 /// A reader takes windows of at most 8 MiB; a larger one than this found nothing more in source trees, and costs memory.
 const WINDOW_LOG: u32 = 22;
 
-/// After so many bytes is judged whether they became smaller.
-const SAMPLE_BYTES: u64 = 512 * 1024;
-
 /// Whether an answer is compressed, and the state of that.
 pub(super) struct Encoding<'a> {
     encoder: Encoder<'static>,
     compression: Compression,
     content: &'a ContentId,
     step: Vec<u8>,
+    /// Since it was noted last.
     taken_bytes: u64,
     given_bytes: u64,
 }
@@ -63,12 +61,12 @@ impl<'a> Encoding<'a> {
         }
     }
 
-    /// Content that does not become smaller is not compressed again.
-    fn judge(&self) {
-        let is_dense = self.given_bytes > self.taken_bytes / 16 * 15;
-        if self.taken_bytes >= SAMPLE_BYTES && is_dense {
-            self.compression.is_useless_for(self.content);
-        }
+    fn note(&mut self) {
+        let (taken, given) = (
+            std::mem::take(&mut self.taken_bytes),
+            std::mem::take(&mut self.given_bytes),
+        );
+        self.compression.note(self.content, taken, given);
     }
 }
 
@@ -94,7 +92,7 @@ impl EncodedPiece<'_, '_, '_, '_> {
                 break;
             }
         }
-        self.encoding.judge();
+        self.encoding.note();
         Ok(())
     }
 

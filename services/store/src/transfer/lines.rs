@@ -16,8 +16,11 @@ const KEPT: Duration = Duration::from_mins(5);
 /// Readers whose lines are known; the one that read longest ago is forgotten.
 const MAX_LINES: usize = 256;
 
-/// Contents known not to shrink; the one noted longest ago is forgotten.
-const MAX_DENSE: usize = 256;
+/// Contents of which is known how much they shrink; the one noted longest ago is forgotten.
+const MAX_SAMPLES: usize = 256;
+
+/// After so many bytes, of however many answers, is judged whether a content becomes smaller.
+const SAMPLE_BYTES: u64 = 512 * 1024;
 
 /// Streams compressed at once: each takes up to 16 MiB, and a core. Further ones travel as they are.
 const MAX_ENCODERS: usize = 2;
@@ -31,8 +34,15 @@ pub(crate) struct Lines {
 #[derive(Debug, Default)]
 struct Known {
     lines: BTreeMap<IpAddr, Line>,
-    dense: VecDeque<ContentId>,
+    samples: VecDeque<(ContentId, Sample)>,
     encoders: usize,
+}
+
+/// What compressing did to a content so far.
+#[derive(Debug, Default)]
+struct Sample {
+    taken_bytes: u64,
+    given_bytes: u64,
 }
 
 /// The way to one reader, over all its calls.
@@ -91,7 +101,19 @@ impl Lines {
     }
 }
 
+impl Sample {
+    /// Whether it does not become smaller, as far as is known.
+    fn is_dense(&self) -> bool {
+        self.taken_bytes >= SAMPLE_BYTES && self.given_bytes > self.taken_bytes / 16 * 15
+    }
+}
+
 impl Known {
+    fn is_dense(&self, content: &ContentId) -> bool {
+        let mut samples = self.samples.iter();
+        samples.any(|(of, sample)| of == content && sample.is_dense())
+    }
+
     fn forget_lines(&mut self, now: Instant) {
         self.lines
             .retain(|_, line| line.calls > 0 || now.saturating_duration_since(line.used) < KEPT);
@@ -135,7 +157,7 @@ impl OnLine {
         let mut known = self.lines.known();
         let rate = known.lines.get(&self.reader)?.bytes_per_second?;
         let level = level(rate)?;
-        if known.encoders >= MAX_ENCODERS || known.dense.contains(content) {
+        if known.encoders >= MAX_ENCODERS || known.is_dense(content) {
             return None;
         }
         known.encoders += 1;
@@ -147,16 +169,23 @@ impl OnLine {
 }
 
 impl Compression {
-    /// Notes that content does not become smaller.
-    pub(super) fn is_useless_for(&self, content: &ContentId) {
+    /// Notes what became of so many bytes of a content: what does not become smaller is not compressed again.
+    ///
+    /// Over all answers, for in a crowd each is short.
+    pub(super) fn note(&self, content: &ContentId, taken_bytes: u64, given_bytes: u64) {
         let mut known = self.lines.known();
-        if known.dense.contains(content) {
-            return;
+        let place = known.samples.iter().position(|(of, _)| of == content);
+        let place = place.unwrap_or_else(|| {
+            if known.samples.len() >= MAX_SAMPLES {
+                known.samples.pop_front();
+            }
+            known.samples.push_back((*content, Sample::default()));
+            known.samples.len() - 1
+        });
+        if let Some((_, sample)) = known.samples.get_mut(place) {
+            sample.taken_bytes = sample.taken_bytes.saturating_add(taken_bytes);
+            sample.given_bytes = sample.given_bytes.saturating_add(given_bytes);
         }
-        if known.dense.len() >= MAX_DENSE {
-            known.dense.pop_front();
-        }
-        known.dense.push_back(*content);
     }
 }
 
@@ -217,11 +246,28 @@ mod tests {
                 expected
             );
             if let Some(compression) = compression {
-                compression.is_useless_for(&content(1));
+                compression.note(&content(1), SAMPLE_BYTES, SAMPLE_BYTES);
                 assert!(line.compression(&content(1)).is_none());
                 assert!(line.compression(&content(2)).is_some());
             }
         }
+    }
+
+    #[test]
+    fn many_short_answers_tell_as_much_as_a_long_one() {
+        let (lines, now) = (Arc::new(Lines::default()), Instant::now());
+        let line = lines.begin(now, reader(1));
+        line.sent(now + SECOND, 1);
+        let piece = SAMPLE_BYTES / 4;
+        for _ in 0..4 {
+            // Noise grows a little; text shrinks to a fifth.
+            let [noise, text] = [content(1), content(2)];
+            let compression = line.compression(&noise).unwrap();
+            compression.note(&noise, piece, piece + 12);
+            compression.note(&text, piece, piece / 5);
+        }
+        assert!(line.compression(&content(1)).is_none());
+        assert!(line.compression(&content(2)).is_some());
     }
 
     #[test]
@@ -252,12 +298,14 @@ mod tests {
         for number in 0..1000_u32 {
             let line = lines.begin(now, IpAddr::V4(number.into()));
             line.sent(now + SECOND, 1);
-            line.compression(&content(number))
-                .unwrap()
-                .is_useless_for(&content(number));
+            line.compression(&content(number)).unwrap().note(
+                &content(number),
+                SAMPLE_BYTES,
+                SAMPLE_BYTES,
+            );
         }
         let known = lines.known();
-        assert!(known.lines.len() <= MAX_LINES && known.dense.len() <= MAX_DENSE);
+        assert!(known.lines.len() <= MAX_LINES && known.samples.len() <= MAX_SAMPLES);
         assert_eq!(known.encoders, 0);
     }
 

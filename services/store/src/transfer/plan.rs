@@ -32,6 +32,7 @@ pub(crate) fn plan(
 ) -> Result<Vec<Order>, Status> {
     match wanted {
         Wanted::Spans(spans) => {
+            check_count(&spans, layout)?;
             let orders: Vec<Order> = spans
                 .iter()
                 .map(|span| order(id, span, layout, held))
@@ -59,6 +60,18 @@ pub(crate) fn plan(
             Ok(vec![Order::Pieces(0..count)])
         }
     }
+}
+
+/// What a request costs before a slot's bytes are sent does not grow with the product of its spans and the pieces.
+fn check_count(spans: &[Span], layout: &Layout) -> Result<(), Status> {
+    let whole = spans.iter().map(|span| match span {
+        Span::Pieces(pieces) => u64::from(pieces.end.saturating_sub(pieces.start)),
+        Span::Part { .. } => 0,
+    });
+    if whole.sum::<u64>() > u64::from(layout.piece_count()) {
+        return Err(errors::malformed("spans", "more pieces than there are"));
+    }
+    Ok(())
 }
 
 impl Order {
@@ -210,6 +223,17 @@ mod tests {
                 errors::reason(&error),
                 Some(errors::ErrorReason::MalformedRequest)
             );
+        }
+    }
+
+    #[test]
+    fn no_more_pieces_are_asked_for_than_there_are() {
+        let spans = |times: usize| Wanted::Spans(vec![Span::Pieces(0..11); times]);
+        assert_eq!(check(spans(1), &all()).unwrap(), [Order::Pieces(0..11)]);
+        for times in [2, 4096] {
+            let error = check(spans(times), &all()).unwrap_err();
+            let malformed = Some(errors::ErrorReason::MalformedRequest);
+            assert_eq!(errors::reason(&error), malformed);
         }
     }
 

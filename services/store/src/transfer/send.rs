@@ -196,17 +196,24 @@ impl Transfer {
     fn read_failed(&self, piece: u32, error: &ReadError) -> Status {
         let why = chain(error);
         let shelf = &self.store.shelf;
-        let noted = match error {
-            ReadError::Changed { .. } => {
+        let noted = match (error, &self.source) {
+            (ReadError::Corrupt { .. }, Source::Part(offer)) => {
+                tracing::warn!(content = %self.content, piece, error = why, "a piece of what is being fetched went bad, and is offered no more");
+                offer.withdraw(piece);
+                Ok(())
+            }
+            (ReadError::Changed { .. }, _) => {
                 tracing::warn!(content = %self.content, error = why, "tree changed, and is hashed again first");
                 shelf.distrust(self.source.pieces())
             }
-            ReadError::Corrupt { path } => shelf.quarantine(self.source.pieces(), path),
-            ReadError::Io { .. } | ReadError::Index(_) => {
+            (ReadError::Corrupt { path }, Source::Whole(_)) => {
+                shelf.quarantine(self.source.pieces(), path)
+            }
+            (ReadError::Io { .. } | ReadError::Index(_), _) => {
                 tracing::warn!(content = %self.content, error = why, "cannot read content");
                 Ok(())
             }
-            ReadError::NoSuchPiece { .. } | ReadError::Stopped => Ok(()),
+            (ReadError::NoSuchPiece { .. } | ReadError::Stopped, _) => Ok(()),
         };
         if let Err(error) = noted {
             tracing::warn!(content = %self.content, error = chain(&error), "cannot note what happened to content");

@@ -185,6 +185,7 @@ pub(crate) fn listeners(config: &StoreConfig) -> (StoreListeners, SocketAddr) {
         StoreListeners {
             lan: vec![lan],
             local,
+            tls: config.tls().unwrap(),
         },
         address,
     )

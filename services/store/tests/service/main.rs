@@ -9,6 +9,7 @@
 mod bounds;
 mod compressing;
 mod fixture;
+mod group;
 mod holding;
 mod offering;
 mod reading;

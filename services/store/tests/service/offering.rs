@@ -1,19 +1,20 @@
 //! What is still being fetched is offered meanwhile.
 
 use std::fs;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use zeroshare_api::errors::ErrorReason;
+use zeroshare_api::errors::{ErrorReason, retry_after};
 use zeroshare_content::{Algorithm, TreeId};
 use zeroshare_proof::{GrainHasher, Midstates};
-use zeroshare_testkit::{Offered, TestTree};
-use zeroshare_wire::convert::{ReadPieces, Span, Wanted};
+use zeroshare_testkit::{Offered, TestTree, flip_byte};
+use zeroshare_wire::convert::{ReadPieces, Span, Wanted, to_duration};
 use zeroshare_wire::pb::content::v1::{PieceRange, PieceState};
 use zeroshare_wire::pb::store::v1::{
-    FileMidstates, OfferPartialRequest, OfferPartialResponse, ReadMidstatesRequest,
-    StatContentRequest, WatchPiecesRequest,
+    FileMidstates, OfferPartialRequest, OfferPartialResponse, PauseSharingRequest,
+    ReadMidstatesRequest, StatContentRequest, WatchPiecesRequest,
 };
 
 use crate::fixture::{Running, next, read, reason, request};
@@ -127,6 +128,51 @@ async fn a_watcher_hears_of_pieces_as_they_come_and_of_an_offer_given_up() {
 }
 
 #[tokio::test]
+async fn a_pause_ends_the_watches_of_peers_and_leaves_those_of_this_machine() {
+    let running = Running::start();
+    let tree = TestTree::with_slices(3);
+    let offered = Offered::tree(&tree, Algorithm::Sha256New);
+    let id = stage(&running, &tree, "tmp-1");
+    let offering = offer(&running, first(&running, &offered, id, &[(0, 2)]))
+        .await
+        .unwrap();
+    let watch = WatchPiecesRequest {
+        content_id: id.to_string(),
+    };
+    let mut watches = Vec::new();
+    for mut client in [running.peers().await, running.local_peers()] {
+        let mut watching = client
+            .watch_pieces(watch.clone())
+            .await
+            .unwrap()
+            .into_inner();
+        for _ in 0..2 {
+            next(&mut watching).await.unwrap().unwrap();
+        }
+        watches.push(watching);
+    }
+    let duration = Some(to_duration(Duration::from_mins(5)));
+    running
+        .local()
+        .pause_sharing(PauseSharingRequest { duration })
+        .await
+        .unwrap();
+
+    let refused = next(&mut watches[0]).await.unwrap_err();
+    assert!(retry_after(&refused) > Some(Duration::from_mins(4)));
+    assert_eq!(reason::<()>(Err(refused)), ErrorReason::NotAllowed);
+    let more = OfferPartialRequest {
+        ranges: vec![PieceRange { first: 3, count: 1 }],
+        state: PieceState::Linked.into(),
+        ..OfferPartialRequest::default()
+    };
+    offering.messages.send(more).await.unwrap();
+    let change = next(&mut watches[1]).await.unwrap().unwrap();
+    assert_eq!(change.ranges[0].first, 3);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_watcher_hears_the_end_when_everything_is_there() {
     let running = Running::start();
     let tree = TestTree::with_slices(3);
@@ -222,6 +268,53 @@ async fn midstates_of_what_is_staged_are_given_as_far_as_they_are_known() {
             .iter()
             .all(|(header, _)| header.list_digest == digest)
     );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_piece_that_went_bad_is_offered_no_more_until_it_is_there_anew() {
+    let running = Running::start();
+    let (message, id, list) = staged_large_file(&running);
+    let message = OfferPartialRequest {
+        midstates: Some(given(0, list.as_bytes())),
+        ..message
+    };
+    let both = vec![PieceRange { first: 0, count: 2 }];
+    let again = OfferPartialRequest {
+        ranges: both.clone(),
+        state: PieceState::Linked.into(),
+        ..OfferPartialRequest::default()
+    };
+    let offering = offer(
+        &running,
+        OfferPartialRequest {
+            ranges: both,
+            ..message
+        },
+    )
+    .await
+    .unwrap();
+    let data = running.root("shared").join("tmp-1/data");
+    flip_byte(&data, 3);
+    let mut client = running.peers().await;
+    let mut rechecked = pieces(id, 0..1);
+    rechecked.recheck = true;
+    let mut failed = async || reason(read(&mut client, &rechecked).await);
+    assert_eq!(failed().await, ErrorReason::StoreCorrupt);
+    assert_eq!(failed().await, ErrorReason::PieceNotHeld);
+    let mut client = running.peers().await;
+    let other = read(&mut client, &pieces(id, 1..2)).await.unwrap();
+    assert_eq!(other.pieces.len(), 1, "the others are as they were");
+
+    flip_byte(&data, 3);
+    let watch = WatchPiecesRequest {
+        content_id: id.to_string(),
+    };
+    let mut watching = client.watch_pieces(watch).await.unwrap().into_inner();
+    while !next(&mut watching).await.unwrap().unwrap().snapshot_done {}
+    offering.messages.send(again).await.unwrap();
+    next(&mut watching).await.unwrap();
+    assert_eq!(read(&mut client, &rechecked).await.unwrap().pieces.len(), 1);
     running.stop().await;
 }
 
