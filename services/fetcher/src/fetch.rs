@@ -18,7 +18,6 @@ mod lists;
 mod locate;
 mod offer;
 mod opening;
-mod parts;
 mod probing;
 mod providers;
 mod reader;
@@ -28,6 +27,7 @@ mod sizing;
 mod stage;
 mod tally;
 mod view;
+mod wants;
 mod watch_pieces;
 mod writing;
 
@@ -49,8 +49,10 @@ use offer::Offer;
 pub(crate) use opening::Wish;
 pub(crate) use providers::{Hunt, hunt};
 pub(crate) use report::Convictions;
+use reuse::Looking;
 pub(crate) use stage::store_for;
-pub(crate) use view::{Meter, Progress, Stage, View};
+pub(crate) use view::{Accused, Meter, Progress, Stage, View};
+pub(crate) use wants::{Judge, MAX_WANTS, Ready, Want, Wants};
 
 use crate::local::{LocalTree, Look, Trust, look};
 use crate::registry::Entry;
@@ -140,11 +142,13 @@ impl Run {
         };
         self.check_size(&hunt)?;
         self.entry.update(|view| view.id = hunt.described.content);
+        // What came with its manifest is not looked for; the rest is while the staging directory is made.
+        let looking = (hunt.early.is_empty()).then(|| self.look_for_parts(&hunt, local.as_ref()));
         match stage::begin(self, &target, &hunt.described).await? {
             stage::Begun::Staged(staged) => {
                 let permit = self.shared.transfers.acquire().await;
                 let _permit = permit.map_err(|_| FetchFailure::Stopping)?;
-                self.complete(staged, hunt, local).await
+                self.complete(staged, hunt, (local, looking)).await
             }
             // Another process was faster.
             stage::Begun::Present(path) => Ok(path),
@@ -161,6 +165,16 @@ impl Run {
         let span = info_span!("look locally");
         let ids: Vec<_> = self.order.ids.iter().filter_map(ContentId::tree).collect();
         look(&self.shared, &ids, trust, also).instrument(span).await
+    }
+
+    fn look_for_parts(&self, hunt: &Hunt, local: Option<&LocalTree>) -> Looking {
+        let known = local.map(|local| local.path.clone());
+        let described = &hunt.described;
+        Looking::begin(
+            &self.shared,
+            (&described.manifest, &described.layout),
+            known,
+        )
     }
 
     fn search(&self) -> Search {
@@ -204,15 +218,17 @@ impl Run {
         &self,
         staged: Arc<Staged>,
         mut hunt: Hunt,
-        local: Option<LocalTree>,
+        (local, looking): (Option<LocalTree>, Option<Looking>),
     ) -> Result<PathBuf, FetchFailure> {
         self.entry.update(|view| view.stage = Stage::Transferring);
         early::write(&self.shared, &staged, &mut hunt).await?;
-        let known = local.map(|local| local.path);
+        let accused = hunt.accused.clone();
+        self.entry.update(|view| view.accused.add_all(accused));
         let mut reused = if staged.is_complete() {
             reuse::Reused::default()
         } else {
-            reuse::reuse(&self.shared, &staged, known).await?
+            let looking = looking.unwrap_or_else(|| self.look_for_parts(&hunt, local.as_ref()));
+            reuse::reuse(&self.shared, &staged, looking).await?
         };
         if let Some(peer) = &hunt.peer {
             reused.bytes += beginnings::reuse_beginnings(&self.shared, &staged, peer).await?;
@@ -253,6 +269,7 @@ impl Run {
             liars: hunt.liars,
             tally,
             offer,
+            offering: self.offering.clone(),
         });
         driver.run().instrument(info_span!("transfer")).await
     }

@@ -12,10 +12,12 @@
 mod add;
 mod arguments;
 mod fetch;
+mod group;
 mod handing;
 mod local;
 mod manifests;
 mod peers;
+mod ranges;
 mod registry;
 mod request;
 mod run;
@@ -30,5 +32,6 @@ mod tests;
 mod upstream;
 
 pub use arguments::{Arguments, main};
+pub use group::JoinGroupError;
 pub use run::{FetcherListeners, RunError, run};
 pub use settings::{Amount, Deadlines, FetcherConfig, FetcherSettings, Patience, ValueError};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::{debug, warn};
 use zeroshare_api::deadline;
 use zeroshare_content::TreeId;
-use zeroshare_shelf::{RootKind, StoreRoot, verify_tree};
+use zeroshare_shelf::{RootKind, StoreRoot, is_own_mount, verify_tree};
 use zeroshare_wire::pb::store::v1::{HeldContent, ListContentRequest};
 
 use crate::shared::Shared;
@@ -84,12 +84,13 @@ pub(crate) async fn look(
     }
 }
 
-/// Every directory that has a name of the tree, the best name first.
+/// Every directory that has a name of the tree, the best name first; what a mount shows is asked of this very service.
 fn copies(roots: &[StoreRoot], id: &TreeId) -> Vec<PathBuf> {
     let names = id.directory_names();
+    let roots = roots.iter().filter(|root| !is_own_mount(&root.path));
     let paths = names
         .iter()
-        .flat_map(|name| roots.iter().map(move |root| root.path.join(name)));
+        .flat_map(|name| roots.clone().map(move |root| root.path.join(name)));
     let mut found: Vec<PathBuf> = Vec::new();
     for path in paths {
         if path.is_dir() && !found.contains(&path) {

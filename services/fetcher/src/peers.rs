@@ -7,6 +7,7 @@ use zeroshare_api::clients;
 use zeroshare_api::connect::{ConnectError, PeerChannelOptions, TracedChannel, peer_channel};
 use zeroshare_api::rpc::store::v1::store_service_client::StoreServiceClient;
 use zeroshare_wire::convert::socket_address;
+use zeroshare_wire::datagram::PublicKey;
 use zeroshare_wire::pb::discovery::v1::FindProvidersResponse;
 
 use crate::fetch::{Members, Meter};
@@ -92,6 +93,7 @@ impl Peer {
         candidate: Candidate,
         options: &PeerChannelOptions,
     ) -> Result<Self, (Candidate, Option<ConnectError>)> {
+        let options = &options.expecting(candidate.peer_id.parse().ok());
         let mut last = None;
         for address in &candidate.addresses {
             match peer_channel(*address, options).await {
@@ -114,6 +116,11 @@ impl Peer {
     /// The connection.
     pub(crate) fn channel(&self) -> TracedChannel {
         self.channel.clone()
+    }
+
+    /// The node key that it proved to have; `None` without TLS.
+    pub(crate) fn node_key(&self) -> Option<PublicKey> {
+        self.channel.node_key()
     }
 
     pub(crate) fn store(&self) -> StoreServiceClient<TracedChannel> {

@@ -12,8 +12,9 @@ use zeroshare_content::ContentId;
 use zeroshare_wire::convert::from_system_time;
 use zeroshare_wire::pb::fetcher::v1::Fetch;
 
-use crate::fetch::{FetchFailure, Progress, Stage, View};
+use crate::fetch::{Accused, FetchFailure, Progress, Stage, View, Wants};
 use crate::request::{Caller, Order};
+use crate::upstream::UpstreamUrl;
 
 /// Fetches that are known at once, as `ListFetches` promises.
 const MAX_FETCHES: usize = 1000;
@@ -31,6 +32,8 @@ pub(crate) struct Entry {
     clients: Mutex<BTreeSet<(Caller, String)>>,
     /// Asks the fetch to stop.
     pub(crate) cancel: CancellationToken,
+    /// What callers wait for.
+    pub(crate) wants: Wants,
     view: watch::Sender<View>,
     end: Mutex<Option<Instant>>,
 }
@@ -56,6 +59,8 @@ struct Terms {
     replace: bool,
     into_directory: bool,
     max_bytes: Option<u64>,
+    no_sync: bool,
+    upstream: Vec<UpstreamUrl>,
 }
 
 /// Why a fetch was not started.
@@ -158,6 +163,8 @@ impl Terms {
             replace: order.replace,
             into_directory: order.into_directory,
             max_bytes: order.max_bytes,
+            no_sync: order.no_sync,
+            upstream: order.upstream.clone(),
         }
     }
 
@@ -173,6 +180,14 @@ impl Terms {
             Some("to a file or directory of the same name")
         } else if self.max_bytes != wanted.max_bytes {
             Some("with another limit of its size")
+        } else if self.no_sync && !wanted.no_sync {
+            Some("without syncing it to disk")
+        } else if !wanted
+            .upstream
+            .iter()
+            .all(|url| self.upstream.contains(url))
+        {
+            Some("without that upstream URL")
         } else {
             None
         }
@@ -186,6 +201,7 @@ impl Entry {
             stage: Stage::Locating,
             progress: Progress::default(),
             looked_locally: false,
+            accused: Accused::default(),
         });
         Self {
             ids: order.ids.clone(),
@@ -194,6 +210,7 @@ impl Entry {
             start_time: SystemTime::now(),
             clients: Mutex::new(BTreeSet::from([(caller, order.client.clone())])),
             cancel: CancellationToken::new(),
+            wants: Wants::new(),
             view,
             end: Mutex::new(None),
         }
@@ -273,7 +290,7 @@ impl Entry {
             content_id: view.id.to_string(),
             state: view.stage.state().into(),
             start_time: Some(from_system_time(self.start_time)),
-            progress: Some((&view.progress).into()),
+            progress: Some(view.to_progress()),
             failure_reason,
             failure_message,
             path: match &view.stage {
@@ -338,11 +355,32 @@ mod tests {
                 },
                 "/a",
             ),
+            (
+                Order {
+                    upstream: vec!["http://example.org/file".parse().unwrap()],
+                    ..order("two")
+                },
+                "/a",
+            ),
         ];
         for (wish, place) in others {
             let error = start(&wish, place).unwrap_err();
             assert!(matches!(error, StartError::Other { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn whoever_wants_it_on_disk_does_not_join_a_fetch_that_does_not_sync() {
+        let registry = Registry::default();
+        let start = |order: &Order| registry.start(Caller::Same, order, None, REMEMBER);
+        let lazy = |client: &str| Order {
+            no_sync: true,
+            ..order(client)
+        };
+        assert!(matches!(start(&lazy("one")), Ok(Started::New(_))));
+        assert!(matches!(start(&lazy("two")), Ok(Started::Joined(_))));
+        let error = start(&order("three")).unwrap_err();
+        assert!(matches!(error, StartError::Other { .. }), "{error}");
     }
 
     #[test]

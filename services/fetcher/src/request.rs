@@ -8,7 +8,7 @@ use zeroshare_chassis::serve::PeerCredentials;
 use zeroshare_chassis::settings::StaticPeer;
 use zeroshare_content::{ContentId, Family, HashKind, TreeId};
 use zeroshare_wire::convert::{content_id, content_ids, optional_duration};
-use zeroshare_wire::pb::fetcher::v1::{ReadManifestRequest, StartFetchRequest};
+use zeroshare_wire::pb::fetcher::v1::{ReadManifestRequest, ReadRangeRequest, StartFetchRequest};
 use zeroshare_wire::{FieldError, FieldFault};
 
 use crate::settings::MAX_LOCATE_TIMEOUT;
@@ -22,6 +22,9 @@ const MAX_HOSTS: usize = 64;
 
 /// Mirrors of one blob that one fetch may name.
 const MAX_UPSTREAM_URLS: usize = 16;
+
+/// More is read in several calls.
+const MAX_RANGE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Names of callers and paths are not endless.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -122,6 +125,45 @@ impl TryFrom<ReadManifestRequest> for ManifestOrder {
             ids: tree_ids(&request.content_ids)?,
             from: hosts(&request.from)?,
             locate_timeout: optional_duration("locate_timeout", timeout, MAX_LOCATE_TIMEOUT)?,
+        })
+    }
+}
+
+/// A checked `ReadRangeRequest`.
+#[derive(Debug)]
+pub(crate) struct RangeOrder {
+    /// The fetch that brings the bytes.
+    pub(crate) fetch: Order,
+    /// The file's line in the manifest.
+    pub(crate) line: u32,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+impl TryFrom<ReadRangeRequest> for RangeOrder {
+    type Error = FieldError;
+
+    fn try_from(request: ReadRangeRequest) -> Result<Self, FieldError> {
+        let (line, offset, len) = (request.file, request.offset_bytes, request.length_bytes);
+        if len > MAX_RANGE_BYTES {
+            return Err(refused("length_bytes", "more than 16 MiB"));
+        }
+        if offset.checked_add(len).is_none() {
+            return Err(refused("offset_bytes", "behind the end of any file"));
+        }
+        tree_ids(&request.content_ids)?;
+        let fetch = Order::try_from(StartFetchRequest {
+            content_ids: request.content_ids,
+            from: request.from,
+            client: request.client,
+            locate_timeout: request.locate_timeout,
+            ..StartFetchRequest::default()
+        })?;
+        Ok(Self {
+            fetch,
+            line,
+            offset,
+            len,
         })
     }
 }
@@ -236,7 +278,7 @@ fn short_text(field: &'static str, text: String) -> Result<String, FieldError> {
     Ok(text)
 }
 
-fn refused(field: &'static str, why: impl Into<Box<str>>) -> FieldError {
+pub(crate) fn refused(field: &'static str, why: impl Into<Box<str>>) -> FieldError {
     FieldError {
         field,
         fault: FieldFault::Refused { why: why.into() },

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::task::JoinError;
 use tonic::service::Routes;
 use tracing::{info, warn};
 use zeroshare_api::rpc::fetcher::v1::fetcher_service_server::{FetcherServiceServer, SERVICE_NAME};
@@ -16,6 +17,7 @@ use zeroshare_chassis::listen::LocalListener;
 use zeroshare_chassis::process::chain;
 use zeroshare_chassis::serve::serve_local;
 
+use crate::group::JoinGroupError;
 use crate::service::Service;
 use crate::settings::FetcherConfig;
 use crate::shared::Shared;
@@ -42,6 +44,12 @@ pub enum RunError {
     /// Its own descriptors are damaged.
     #[error("cannot describe the local API")]
     Reflection(#[from] ReflectionError),
+    /// It cannot prove to peers that it is of their group.
+    #[error(transparent)]
+    Join(JoinGroupError),
+    /// A thread died.
+    #[error("a thread ended too early")]
+    Thread(#[source] JoinError),
     /// The sockets cannot be served.
     #[error("cannot serve the local API")]
     Serve(#[source] io::Error),
@@ -49,7 +57,7 @@ pub enum RunError {
 
 /// Serves the local API until the lifetime stops; fetches that run are stopped then, and can be resumed.
 pub async fn run(
-    config: FetcherConfig,
+    mut config: FetcherConfig,
     listeners: FetcherListeners,
     lifetime: Lifetime,
 ) -> Result<(), RunError> {
@@ -59,8 +67,13 @@ pub async fn run(
         locate_timeout = ?config.locate_timeout,
         no_sync = config.no_sync,
         quota = config.quota,
+        in_group = config.group.is_some(),
         "fetcher starts"
     );
+    let joining = config.clone();
+    let joining = lifetime.spawn_blocking("join the group", move || joining.member());
+    let member = joining.await.map_err(RunError::Thread)?;
+    config.patience.connect.member = member.map_err(RunError::Join)?;
     sweep(&config, &lifetime);
     let (health, health_server) = Health::new(&[SERVICE_NAME]).await;
     let (reflection_v1, reflection_v1alpha) = reflection()?;

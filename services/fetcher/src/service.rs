@@ -14,15 +14,16 @@ use zeroshare_api::rpc::fetcher::v1::fetcher_service_server::FetcherService;
 use zeroshare_wire::pb::fetcher::v1::{
     AddContentRequest, AddContentResponse, CancelFetchRequest, CancelFetchResponse,
     ListFetchesRequest, ListFetchesResponse, ReadManifestRequest, ReadManifestResponse,
-    StartFetchRequest, StartFetchResponse, WatchFetchRequest, WatchFetchResponse,
+    ReadRangeRequest, ReadRangeResponse, StartFetchRequest, StartFetchResponse, WatchFetchRequest,
+    WatchFetchResponse,
 };
 
 use crate::fetch::{self, View, store_for};
 use crate::registry::{Entry, Started};
-use crate::request::{Caller, ManifestOrder, Order, fetch_name};
+use crate::request::{Caller, ManifestOrder, Order, RangeOrder, fetch_name};
 use crate::shared::Shared;
 use crate::status::{CallError, status};
-use crate::{add, manifests};
+use crate::{add, manifests, ranges};
 
 /// What is here already has succeeded by the time that the answer is given, if the index is as quick as it should be.
 const LOCAL_LOOK: Duration = Duration::from_secs(1);
@@ -39,6 +40,15 @@ impl Service {
     }
 
     async fn start(&self, caller: Caller, order: Order) -> Result<Arc<Entry>, CallError> {
+        let entry = self.begin(caller, order).await?;
+        let mut views = entry.watch();
+        let looked = views.wait_for(|view| view.looked_locally || view.stage.is_over());
+        drop(tokio::time::timeout(LOCAL_LOOK, looked).await);
+        Ok(entry)
+    }
+
+    /// Starts or joins a fetch, and waits for nothing.
+    async fn begin(&self, caller: Caller, order: Order) -> Result<Arc<Entry>, CallError> {
         may_write(
             &self.shared,
             caller,
@@ -64,9 +74,6 @@ impl Service {
                 entry
             }
         };
-        let mut views = entry.watch();
-        let looked = views.wait_for(|view| view.looked_locally || view.stage.is_over());
-        drop(tokio::time::timeout(LOCAL_LOOK, looked).await);
         Ok(entry)
     }
 
@@ -171,6 +178,21 @@ impl FetcherService for Service {
         let read = manifests::read(&self.shared, order).await;
         let answer = read.map_err(|error| status(&error))?;
         Ok(Response::new(answer))
+    }
+
+    type ReadRangeStream = ReceiverStream<Result<ReadRangeResponse, Status>>;
+
+    async fn read_range(
+        &self,
+        request: Request<ReadRangeRequest>,
+    ) -> Result<Response<Self::ReadRangeStream>, Status> {
+        let caller = Caller::of(request.extensions());
+        let order = RangeOrder::try_from(request.into_inner());
+        let order = order.map_err(|error| status(&error.into()))?;
+        let begun = self.begin(caller, order.fetch.clone()).await;
+        let entry = begun.map_err(|error| status(&error))?;
+        let read = ranges::read(&self.shared, &entry, &order);
+        Ok(Response::new(read.map_err(|error| status(&error))?))
     }
 
     async fn add_content(

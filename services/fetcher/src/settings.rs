@@ -12,6 +12,7 @@ use zeroshare_api::connect::{LocalEndpoint, PeerChannelOptions, PeerPool};
 use zeroshare_chassis::listen::LocalAddress;
 use zeroshare_chassis::places::Owner;
 use zeroshare_chassis::settings::{CommonConfig, SettingsError, choose, choose_list};
+use zeroshare_identity::GroupSecret;
 use zeroshare_shelf::{Environment, StoreRoot, store_roots};
 use zeroshare_transfer::PaceRule;
 
@@ -77,6 +78,10 @@ pub struct FetcherConfig {
     pub discovery: LocalEndpoint,
     /// Where this machine's store is asked.
     pub store: LocalEndpoint,
+    /// The group whose members alone are read, over TLS; `None`: anybody.
+    pub group: Option<GroupSecret>,
+    /// Where the node's key lies.
+    pub state_dir: PathBuf,
     /// How long peers are looked for.
     pub locate_timeout: Duration,
     /// Whether trees are committed without waiting for the disk.
@@ -95,6 +100,15 @@ pub struct FetcherConfig {
     /// By what transfers decide.
     pub transfer: zeroshare_transfer::Settings,
 }
+
+/// What each peer that is read gives at least under a limit of downloads, in bytes a second.
+const LEAST_RATE: u64 = 16 * 1024;
+
+/// So many seconds a peer's window lasts under a limit of downloads.
+const WINDOW_SECONDS: u64 = 4;
+
+/// The window that every HTTP/2 stream begins with.
+const LEAST_WINDOW_BYTES: u32 = 65_535;
 
 /// How long anything is waited for.
 #[derive(Debug, Clone)]
@@ -168,6 +182,8 @@ impl FetcherConfig {
                 why,
             });
         }
+        let group = GroupSecret::read_if_named(common.group_secret.as_deref())
+            .map_err(|error| SettingsError::because("group-secret", &error))?;
         let mut extra = common.stores.clone();
         extra.extend(target_store.clone());
         let places = &common.places;
@@ -182,6 +198,8 @@ impl FetcherConfig {
             local,
             discovery: LocalEndpoint::Unix(places.socket("discovery")),
             store: LocalEndpoint::Unix(places.socket("store")),
+            group,
+            state_dir: places.state_dir.clone(),
             locate_timeout,
             no_sync: choose(flags.no_sync, file.no_sync, false),
             tells_store_first: false,
@@ -192,7 +210,24 @@ impl FetcherConfig {
             concurrent_fetches: CONCURRENT_FETCHES,
             patience: Deadlines::default(),
             transfer: zeroshare_transfer::Settings::default(),
-        })
+        }
+        .limited())
+    }
+
+    /// Under a limit of downloads, reads from no more peers than it keeps busy, and lets each send ahead only as much as is read of
+    /// it within a few seconds: a sender takes whoever takes nothing for ten seconds for gone.
+    fn limited(mut self) -> Self {
+        let Some(limit) = self.download_limit else {
+            return self;
+        };
+        let most = self.transfer.active_providers.max(1);
+        let providers = usize::try_from(limit / LEAST_RATE).unwrap_or(most);
+        self.transfer.active_providers = providers.clamp(1, most);
+        let share = limit / self.transfer.active_providers as u64;
+        let window = u32::try_from(share.saturating_mul(WINDOW_SECONDS)).unwrap_or(u32::MAX);
+        let connect = &mut self.patience.connect;
+        connect.window_bytes = window.clamp(LEAST_WINDOW_BYTES, connect.window_bytes);
+        self
     }
 }
 
@@ -220,6 +255,24 @@ mod tests {
         assert_eq!(config.quota, Some(7));
         assert_eq!(config.download_limit, None);
         assert!(!config.no_sync);
+    }
+
+    #[test]
+    fn under_a_limit_no_sender_waits_for_ten_seconds_for_its_window() {
+        // As the senders' watchdog.
+        let longest = 10.0;
+        for limit in [20_000, 100_000, 300_000, 1_000_000, 1_000_000_000_u64] {
+            let settings = FetcherSettings {
+                download_limit: Some(Amount(limit)),
+                ..FetcherSettings::default()
+            };
+            let none = FetcherSettings::default();
+            let config = FetcherConfig::resolve(settings, none, &common()).unwrap();
+            let providers = u32::try_from(config.transfer.active_providers).unwrap();
+            let half = f64::from(config.patience.connect.window_bytes / 2);
+            let seconds = half * f64::from(providers) / f64::from(u32::try_from(limit).unwrap());
+            assert!(seconds < longest / 2.0, "{limit}: {seconds} s");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use zeroshare_api::rpc::store::v1::local_store_service_client::LocalStoreService
 use zeroshare_chassis::Lifetime;
 use zeroshare_chassis::rate::Throttle;
 
-use crate::fetch::Convictions;
+use crate::fetch::{Convictions, MAX_WANTS};
 use crate::handing::Handing;
 use crate::registry::Registry;
 use crate::settings::FetcherConfig;
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) manifests: Semaphore,
     /// Calls that stream content from or to callers.
     pub(crate) calls: Arc<Semaphore>,
+    /// Calls that wait for bytes of a fetch.
+    pub(crate) ranges: Arc<Semaphore>,
     /// Who was convicted lately.
     pub(crate) convictions: Convictions,
     /// Trees of which the store is being told.
@@ -57,6 +59,7 @@ impl Shared {
             transfers: Semaphore::new(config.concurrent_fetches),
             manifests: Semaphore::new(LARGE_MANIFESTS),
             calls: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
+            ranges: Arc::new(Semaphore::new(MAX_WANTS)),
             convictions: Convictions::default(),
             handing: Handing::default(),
             downloads: Arc::new(Throttle::new(config.download_limit)),

@@ -6,5 +6,7 @@ mod end_to_end;
 mod failover;
 mod faults;
 mod fetching;
+mod groups;
 mod liars;
 mod machine;
+mod ranges;

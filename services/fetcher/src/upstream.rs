@@ -11,9 +11,12 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 use zeroshare_chassis::rate::Throttle;
 use zeroshare_transfer::PaceRule;
@@ -31,6 +34,8 @@ pub(crate) struct UpstreamPatience {
     pub(crate) connect: Duration,
     /// For the beginning of an answer.
     pub(crate) answer: Duration,
+    /// For the others, once one mirror has answered.
+    pub(crate) late: Duration,
     /// For its bytes.
     pub(crate) pace: PaceRule,
 }
@@ -40,6 +45,7 @@ impl Default for UpstreamPatience {
         Self {
             connect: Duration::from_secs(10),
             answer: Duration::from_secs(15),
+            late: Duration::from_secs(2),
             pace: PaceRule::default(),
         }
     }
@@ -54,7 +60,8 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Asks all URLs how large it is, at once; the first that answers in order decides, and those that disagree are left out.
+    /// Asks all URLs how large it is, at once. The size that most of those say that answer decides, of several the one of the first URL;
+    /// who disagrees is left out, and so is who answers long after another one.
     ///
     /// The error is that of the first URL.
     pub(crate) async fn probe(
@@ -63,6 +70,7 @@ impl Upstream {
         patience: UpstreamPatience,
         throttle: Arc<Throttle>,
     ) -> Result<Self, UpstreamError> {
+        let late = patience.late;
         let client = Client::new(roots, patience)?;
         let mut asked = Vec::new();
         for url in urls {
@@ -71,20 +79,23 @@ impl Upstream {
         let mut mirrors: Vec<Arc<Mirror>> = Vec::new();
         let mut first_error = None;
         // In their order; at most a few, and each has a deadline.
-        for answer in join_all(asked).await {
+        for answer in join_all(asked, late).await {
             match answer {
-                Ok(mirror) => match mirrors.first() {
-                    Some(first) if first.size != mirror.size => {
-                        warn!(url = %mirror.url, size = mirror.size, other = first.size, "a mirror has something of another size and is left out");
-                    }
-                    Some(_) | None => mirrors.push(Arc::new(mirror)),
-                },
+                Ok(mirror) => mirrors.push(Arc::new(mirror)),
                 Err(error) => {
                     info!(%error, "a mirror is of no use");
                     first_error.get_or_insert(error);
                 }
             }
         }
+        let size = agreed_size(&mirrors.iter().map(|mirror| mirror.size).collect::<Vec<_>>());
+        mirrors.retain(|mirror| {
+            let agrees = Some(mirror.size) == size;
+            if !agrees {
+                warn!(url = %mirror.url, size = mirror.size, others = size, "a mirror has something of another size and is left out");
+            }
+            agrees
+        });
         match (mirrors.is_empty(), first_error) {
             (true, Some(error)) => Err(error),
             (true, None) => Err(UpstreamError::NoUrl),
@@ -144,25 +155,40 @@ impl Upstream {
     }
 }
 
-/// Waits for all of a few futures.
-async fn join_all<F: Future>(mut futures: Vec<std::pin::Pin<Box<F>>>) -> Vec<F::Output> {
-    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
-    std::future::poll_fn(|context| {
-        let mut is_pending = false;
-        for (future, output) in futures.iter_mut().zip(&mut outputs) {
-            if output.is_none() {
-                match future.as_mut().poll(context) {
-                    std::task::Poll::Ready(value) => *output = Some(value),
-                    std::task::Poll::Pending => is_pending = true,
+/// The size that most say, of several the one said first.
+fn agreed_size(sizes: &[u64]) -> Option<u64> {
+    let count = |size: u64| sizes.iter().filter(|other| **other == size).count();
+    // Of equals the last is taken.
+    let said = sizes.iter().rev().copied();
+    said.max_by_key(|size| count(*size))
+}
+
+/// Waits for all of a few futures, but once one was successful no longer than `late` for the others; gives the outputs in order.
+async fn join_all<F, T, E>(mut futures: Vec<Pin<Box<F>>>, late: Duration) -> Vec<Result<T, E>>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let mut outputs: Vec<Option<Result<T, E>>> = futures.iter().map(|_| None).collect();
+    let mut join = async |is_enough: fn(&Result<T, E>) -> bool| {
+        std::future::poll_fn(|context| {
+            for (future, output) in futures.iter_mut().zip(&mut outputs) {
+                if output.is_none()
+                    && let Poll::Ready(value) = future.as_mut().poll(context)
+                {
+                    *output = Some(value);
                 }
             }
-        }
-        if is_pending {
-            std::task::Poll::Pending
-        } else {
-            std::task::Poll::Ready(())
-        }
-    })
-    .await;
+            let mut come = outputs.iter().flatten();
+            if outputs.iter().all(Option::is_some) || come.any(is_enough) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    };
+    join(Result::is_ok).await;
+    // Whatever came in time counts.
+    drop(timeout(late, join(|_| false)).await);
     outputs.into_iter().flatten().collect()
 }

@@ -125,11 +125,10 @@ async fn holds_nothing(shared: &Shared) -> bool {
     let mut store = shared.store();
     let asking = store.describe_store(DescribeStoreRequest {});
     match timeout(limit, asking).await {
-        Ok(Ok(answer)) => answer
-            .into_inner()
-            .roots
-            .iter()
-            .all(|root| root.held_trees == 0),
+        Ok(Ok(answer)) => {
+            let store = answer.into_inner();
+            store.shared_files == 0 && store.roots.iter().all(|root| root.held_trees == 0)
+        }
         Ok(Err(_)) | Err(_) => true,
     }
 }

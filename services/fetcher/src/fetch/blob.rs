@@ -11,7 +11,7 @@ use zeroshare_staging::equal_file;
 
 use super::opening::Described;
 use super::providers::Hunt;
-use super::reuse::{find_file, reuse};
+use super::reuse::{Looking, find_file, reuse};
 use super::stage::{self, Target};
 use super::{FetchFailure, Run, blocking};
 
@@ -49,7 +49,7 @@ impl Run {
             stage::Begun::Staged(staged) => {
                 let permit = self.shared.transfers.acquire().await;
                 let _permit = permit.map_err(|_| FetchFailure::Stopping)?;
-                self.complete(staged, hunt, None).await
+                self.complete(staged, hunt, (None, None)).await
             }
         }
     }
@@ -82,13 +82,15 @@ impl Run {
             stage::Begun::Present(path) => return Ok(Some(path)),
             stage::Begun::Staged(staged) => staged,
         };
-        reuse(&self.shared, &staged, None).await?;
+        let parts = (&described.manifest, &described.layout);
+        let looking = Looking::begin(&self.shared, parts, None);
+        reuse(&self.shared, &staged, looking).await?;
         if !staged.is_complete() {
             debug!("the file that the store named is not the blob any more");
             return Ok(None);
         }
         let hunt = Hunt::of_local(&self.shared, &self.tasks, self.search(), described);
-        self.complete(staged, hunt, None).await.map(Some)
+        self.complete(staged, hunt, (None, None)).await.map(Some)
     }
 
     pub(super) async fn begin_blob(

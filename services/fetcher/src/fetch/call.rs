@@ -2,14 +2,15 @@
 
 use std::time::Instant;
 
+use bytes::BytesMut;
 use tokio::time::timeout_at;
 use tonic::{Code, Status};
 use zeroshare_api::errors::{self, ErrorReason};
 use zeroshare_transfer::{CallEnd, Pace};
 use zeroshare_wire::pb::store::v1::ReadPiecesRequest;
 
-use super::parts::{Part, PartStream};
 use crate::peers::Peer;
+use zeroshare_api::parts::{Part, PartStream};
 
 /// Waits for the next part of an answer, within what the pace allows; `None` is its end. May be dropped midway.
 ///
@@ -28,6 +29,27 @@ pub(crate) async fn next_part(
         pace.handle_bytes(Instant::now(), data.len() as u64);
     }
     Ok(Some(part))
+}
+
+/// Reads exactly `len` bytes of data, at most a grain: they are kept in memory. May be dropped midway.
+pub(crate) async fn read_data(
+    peer: &Peer,
+    stream: &mut PartStream,
+    pace: &mut Pace,
+    len: u64,
+) -> Result<BytesMut, CallEnd> {
+    let mut bytes = BytesMut::new();
+    while (bytes.len() as u64) < len {
+        match next_part(stream, pace).await? {
+            Some(Part::Data(data)) if (bytes.len() + data.len()) as u64 <= len => {
+                peer.meter.add(data.len() as u64);
+                bytes.extend_from_slice(&data);
+            }
+            Some(_) => return Err(CallEnd::Violation),
+            None => return Err(CallEnd::Lost),
+        }
+    }
+    Ok(bytes)
 }
 
 /// Asks, and waits until the answer begins, within what the pace allows; an error of nothing is that. May be dropped midway.

@@ -5,6 +5,7 @@
 mod announce;
 mod filling;
 mod follow;
+mod roster;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,15 +21,15 @@ use zeroshare_chassis::rate::Throttle;
 use zeroshare_content::{BlobId, ContentId, HashKind, Hasher};
 use zeroshare_staging::{PutError, Staged};
 use zeroshare_transfer::cold::{
-    ColdAction, ColdDrop, ColdSettings, ColdStanding, ColdStart, MemberId, NodeName, Origin,
-    PieceDigest, RequestId, TakeEnd, TakeId,
+    ColdAction, ColdSettings, ColdStanding, ColdStart, MemberId, NodeName, Origin, PieceDigest,
+    RequestId, TakeEnd, TakeId,
 };
-use zeroshare_wire::pb::discovery::v1::{DescribeNetworkRequest, ProviderFault};
+use zeroshare_wire::pb::discovery::v1::DescribeNetworkRequest;
+use zeroshare_wire::pb::fetcher::v1::PeerFault;
 use zeroshare_wire::pb::store::v1::DescribeStoreRequest;
 
 use super::failure::FetchFailure;
 use super::locate::{Found, Locator, Search};
-use super::report::{Deed, report};
 use super::view::{Progress, Rate, Share};
 use super::{Meter, blocking};
 use crate::peers::{Candidate, Peer};
@@ -38,9 +39,13 @@ use crate::upstream::Upstream;
 use announce::Announcer;
 use filling::Filler;
 use follow::Word;
+use roster::Followed;
 
 /// Reports that wait for the driver; readers wait when there are more.
 const REPORTS: usize = 1024;
+
+/// Reports that are taken in before what they lead to is done.
+const REPORTS_AT_ONCE: usize = 64;
 
 /// Addresses that one fetch ever tries.
 const MAX_ADDRESSES: usize = 256;
@@ -101,7 +106,9 @@ pub(super) struct Driver {
     announcer: Announcer,
     reports_in: mpsc::Sender<Report>,
     reports: mpsc::Receiver<Report>,
-    peers: BTreeMap<MemberId, (Peer, Rate)>,
+    peers: BTreeMap<MemberId, Followed>,
+    /// What came from those who are not remembered any more.
+    left_bytes: u64,
     takes: BTreeMap<TakeId, CancellationToken>,
     seen: BTreeSet<SocketAddr>,
     upstream_rate: Rate,
@@ -160,14 +167,15 @@ impl Driver {
             reports_in,
             reports,
             peers: BTreeMap::new(),
+            left_bytes: 0,
             takes: BTreeMap::new(),
             seen: BTreeSet::new(),
             upstream_rate,
         })
     }
 
-    /// Reads until the blob is proven. Gives the bytes that came from anywhere.
-    pub(super) async fn run(mut self) -> Result<u64, FetchFailure> {
+    /// Reads until the blob is proven. Gives the bytes that came from anywhere, and what keeps it offered until it is committed.
+    async fn run(mut self) -> Result<(u64, Announcer), FetchFailure> {
         let mut tick = tokio::time::interval(self.beginning.shared.config.patience.tick);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -192,7 +200,8 @@ impl Driver {
                     let Some(report) = report else { return Err(FetchFailure::Stopping) };
                     self.handle(report)?;
                     // What came in the meantime is told in one message.
-                    while let Ok(report) = self.reports.try_recv() {
+                    for _ in 1..REPORTS_AT_ONCE {
+                        let Ok(report) = self.reports.try_recv() else { break };
                         self.handle(report)?;
                     }
                 }
@@ -208,12 +217,19 @@ impl Driver {
         self.publish();
         let upstream_bytes = self.machine.upstream_bytes();
         info!(upstream_bytes, peers = self.peers.len(), "blob proven");
-        Ok(self
+        let staged = &self.beginning.staged;
+        let midstates = staged.midstates_of(0);
+        let pieces = staged.layout().piece_count();
+        let proving = self.announcer.prove(midstates.as_ref(), pieces);
+        let limit = self.beginning.shared.config.patience.local_call;
+        // A store that does not keep up is told of it once more when it is committed.
+        drop(tokio::time::timeout(limit, proving).await);
+        let received = self
             .peers
             .values()
-            .map(|(peer, _)| peer.meter.received_bytes())
-            .sum::<u64>()
-            + upstream_bytes)
+            .map(Followed::received_bytes)
+            .sum::<u64>();
+        Ok((received + self.left_bytes + upstream_bytes, self.announcer))
     }
 
     fn act(&mut self, action: ColdAction) {
@@ -229,7 +245,7 @@ impl Driver {
                     Some(member) => self
                         .peers
                         .get(&member)
-                        .map_or(String::new(), |(peer, _)| peer.candidate.peer_id.clone()),
+                        .map_or(String::new(), |known| known.peer.candidate.peer_id.clone()),
                 };
                 self.announcer.state(piece, digest, origin);
             }
@@ -244,7 +260,7 @@ impl Driver {
                 member,
                 pieces,
             } => {
-                let Some((peer, _)) = self.peers.get(&member) else {
+                let Some(Followed { peer, .. }) = self.peers.get(&member) else {
                     return;
                 };
                 let cancel = CancellationToken::new();
@@ -286,7 +302,7 @@ impl Driver {
             }
             Report::Gone { member } => {
                 self.machine.handle_gone(member);
-                if let Some((peer, _)) = self.peers.get(&member) {
+                if let Some(Followed { peer, .. }) = self.peers.get(&member) {
                     let candidate = peer.candidate.clone();
                     debug!(peer = %peer.address, "a member is gone");
                     self.forget(&candidate);
@@ -323,89 +339,6 @@ impl Driver {
         Ok(())
     }
 
-    fn consider(&mut self, candidate: Candidate) {
-        let is_new = candidate
-            .addresses
-            .iter()
-            .all(|address| !self.seen.contains(address));
-        let is_self = !self.own_id.is_empty() && candidate.peer_id == self.own_id;
-        if !is_new || is_self || self.seen.len() >= MAX_ADDRESSES {
-            return;
-        }
-        self.seen.extend(&candidate.addresses);
-        let options = self.beginning.shared.config.patience.connect.clone();
-        let reports = self.reports_in.clone();
-        let stopping = self.beginning.tasks.stopping();
-        let connecting = async move {
-            let connected = tokio::select! {
-                connected = Peer::connect(candidate, &options) => connected,
-                () = stopping => return,
-            };
-            let result = connected.map_err(|(candidate, _)| candidate);
-            drop(reports.send(Report::Connected(result)).await);
-        };
-        drop(
-            self.beginning
-                .tasks
-                .spawn("connect", connecting.in_current_span()),
-        );
-    }
-
-    fn join(&mut self, peer: Peer) {
-        let now = Instant::now();
-        let Some(member) = self
-            .machine
-            .add_member(now, node_name(&peer.candidate.peer_id))
-        else {
-            return;
-        };
-        if peer.candidate.is_member {
-            self.machine.handle_takes_part(member);
-        }
-        debug!(peer = %peer.address, is_member = peer.candidate.is_member, "a peer is followed");
-        let following = follow::follow(
-            peer.clone(),
-            member,
-            self.beginning.clone(),
-            self.reports_in.clone(),
-        );
-        drop(
-            self.beginning
-                .tasks
-                .spawn("watch pieces", following.in_current_span()),
-        );
-        let rate = Rate::new(peer.meter.clone(), now);
-        self.peers.insert(member, (peer, rate));
-    }
-
-    fn forget(&mut self, candidate: &Candidate) {
-        for address in &candidate.addresses {
-            self.seen.remove(address);
-        }
-    }
-
-    fn drop_member(&mut self, member: MemberId, reason: ColdDrop) {
-        let Some((peer, _)) = self.peers.get(&member) else {
-            return;
-        };
-        let fault = if reason.is_wrong_bytes() {
-            warn!(peer = %peer.address, peer_id = peer.candidate.peer_id, %reason, "a member sent wrong bytes and is dropped");
-            // Not a conviction: its mirror may have misled it.
-            ProviderFault::Corrupt
-        } else {
-            info!(peer = %peer.address, peer_id = peer.candidate.peer_id, %reason, "a member is given up");
-            ProviderFault::Unreachable
-        };
-        let id = ContentId::Blob(self.beginning.blob);
-        report(
-            &self.beginning.shared,
-            id,
-            &peer.candidate.peer_id,
-            peer.address,
-            Deed::Fault(fault),
-        );
-    }
-
     fn check(&self) {
         let (around, reports) = (self.beginning.clone(), self.reports_in.clone());
         let checking = async move {
@@ -439,6 +372,10 @@ impl Driver {
             return Err(self.exhausted("upstream has something else"));
         };
         warn!(url = %mirror.url, "upstream has something else under this URL");
+        let (host, wrong) = (mirror.url.host(), PeerFault::WrongBytes);
+        self.beginning
+            .entry
+            .update(|view| view.accused.add("", host, wrong));
         if !self.beginning.upstream.condemn(&mirror) {
             let why = format!(
                 "{} has something else: check the URL and the id",
@@ -475,10 +412,9 @@ impl Driver {
             .choose()
             .map_or(String::new(), |mirror| mirror.url.host().to_owned());
         let upstream = share("", host, &mut self.upstream_rate);
-        let peers = self
-            .peers
-            .values_mut()
-            .map(|(peer, rate)| share(&peer.candidate.peer_id, peer.address.to_string(), rate));
+        let peers = self.peers.values_mut().map(|Followed { peer, rate, .. }| {
+            share(&peer.candidate.peer_id, peer.address.to_string(), rate)
+        });
         let shares = peers
             .chain([upstream])
             .filter(|share| share.received_bytes > 0)

@@ -4,6 +4,7 @@ mod judged;
 mod results;
 mod roster;
 mod starving;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -20,18 +21,22 @@ use zeroshare_staging::Staged;
 use zeroshare_transfer::{
     CallId, Event, ProviderId, Standing, Transfer, Unit, WrittenBefore, missing_units,
 };
+use zeroshare_wire::datagram::PublicKey;
+use zeroshare_wire::pb::fetcher::v1::PeerFault;
 
 use super::failure::FetchFailure;
 use super::locate::{Found, Locator};
 use super::offer::Offer;
 use super::reader::{Report, Surroundings};
-use super::report::{Deed, report};
+use super::report::{Deed, Whom, report};
 use super::tally::Tally;
 use super::view::Rate;
+use super::wants::Want;
 use crate::peers::{Candidate, Peer};
 use crate::registry::Entry;
 use crate::shared::Shared;
 use starving::Starving;
+use waiting::Waiting;
 
 /// Reports that wait for the driver; readers wait when there are more.
 const REPORTS: usize = 1024;
@@ -66,6 +71,8 @@ pub(crate) struct Beginning {
     pub(crate) liars: BTreeSet<SocketAddr>,
     pub(crate) tally: Tally,
     pub(crate) offer: Option<Offer>,
+    /// Where offers live: they outlast the reading.
+    pub(crate) offering: Lifetime,
 }
 
 /// Reads all that is missing.
@@ -80,6 +87,8 @@ pub(crate) struct Driver {
     around: Surroundings,
     reports: mpsc::Receiver<Report>,
     peers: BTreeMap<ProviderId, Provider>,
+    /// Those that were dropped: nothing is kept open to them.
+    left: Vec<Left>,
     calls: BTreeMap<CallId, OpenCall>,
     queue: VecDeque<Candidate>,
     seen: BTreeSet<SocketAddr>,
@@ -90,6 +99,7 @@ pub(crate) struct Driver {
     starving: Starving,
     tally: Tally,
     offer: Option<Offer>,
+    offering: Lifetime,
     /// Files whose linked slices are offered.
     passing: BTreeSet<u32>,
     /// Files that have another lead than when it was last looked what may be passed on.
@@ -98,12 +108,24 @@ pub(crate) struct Driver {
     /// Files of which other lists are known than readers were told.
     renewed: BTreeSet<u32>,
     last_fault: Option<String>,
+    wants: Option<mpsc::Receiver<Want>>,
+    /// Those who wait for bytes.
+    waiting: Vec<Waiting>,
 }
 
 struct Provider {
     peer: Peer,
     rate: Rate,
-    watches: bool,
+    /// Ends the stream of its events, when there is one.
+    watches: Option<CancellationToken>,
+}
+
+/// What a provider gave that is asked no more.
+struct Left {
+    node_key: Option<PublicKey>,
+    peer_id: String,
+    address: SocketAddr,
+    rate: Rate,
 }
 
 struct OpenCall {
@@ -121,18 +143,15 @@ impl Driver {
             locator,
             first,
             candidates,
-            ..
-        } = beginning;
-        let Beginning {
             liars: seen,
             tally,
             offer,
+            offering,
             ..
         } = beginning;
         let (reports_in, reports) = mpsc::channel(REPORTS);
-        let content = staged.content();
         let around = Surroundings {
-            content,
+            content: staged.content(),
             layout: Arc::new(staged.layout().clone()),
             staged: staged.clone(),
             tasks: tasks.clone(),
@@ -147,8 +166,9 @@ impl Driver {
         let mut driver = Self {
             starving: Starving::new(shared.config.patience.starved),
             shared,
+            wants: entry.wants.take(),
             entry,
-            content,
+            content: around.content,
             tasks,
             staged,
             locator,
@@ -156,6 +176,7 @@ impl Driver {
             around,
             reports,
             peers: BTreeMap::new(),
+            left: Vec::new(),
             calls: BTreeMap::new(),
             queue: VecDeque::new(),
             seen,
@@ -164,18 +185,21 @@ impl Driver {
             rounds: 0,
             tally,
             offer,
+            offering,
             passing: BTreeSet::new(),
             changed: BTreeSet::new(),
             is_to_be_reviewed: false,
             renewed: BTreeSet::new(),
             last_fault: None,
+            waiting: Vec::new(),
         };
-        driver.keep_lists();
         driver.begin(first, candidates);
         driver
     }
 
     fn begin(&mut self, first: Option<Peer>, candidates: Vec<Candidate>) {
+        self.keep_lists();
+        self.hear_wants();
         if self.staged.layout().content_size() >= self.shared.config.transfer.scatter_bytes {
             self.locator.widen();
         }
@@ -196,6 +220,7 @@ impl Driver {
         let mut hearing_ends = None;
         loop {
             self.carry_out()?;
+            self.serve_waiting();
             let wake = match self.machine.standing(Instant::now()) {
                 Standing::Done if self.machine.is_hearing() => {
                     let end = *hearing_ends.get_or_insert_with(|| Instant::now() + HEARING);
@@ -222,6 +247,7 @@ impl Driver {
                     Some(Found::RoundOver(fault)) => self.note(fault),
                     None => return Err(FetchFailure::Stopping),
                 },
+                want = next_want(&mut self.wants) => self.handle_want(want),
                 _ = tick.tick() => self.publish(),
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
@@ -258,7 +284,7 @@ impl Driver {
                 Event::Dropped { provider, reason } => self.drop_peer(provider, reason),
             }
         }
-        if self.peers.len() < MAX_PROVIDERS {
+        if self.tried() < MAX_PROVIDERS {
             self.connect(self.shared.config.transfer.active_providers);
         }
         self.machine.expect_providers(self.connecting);
@@ -269,7 +295,7 @@ impl Driver {
 
     /// Decides what to do when nobody is left who could help; an error ends the fetch.
     fn starve(&mut self) -> Result<Option<Instant>, FetchFailure> {
-        if self.connecting == 0 && self.peers.len() < MAX_PROVIDERS {
+        if self.connecting == 0 && self.tried() < MAX_PROVIDERS {
             // Those that are there are of no use, so they do not count.
             let one_more = self.machine.live_providers() + 1;
             self.connect(one_more);
@@ -298,26 +324,46 @@ impl Driver {
         let last = self.last_fault.take();
         Err(FetchFailure::ProvidersExhausted {
             id: self.content,
-            tried: self.peers.len(),
+            tried: self.tried(),
             last,
         })
+    }
+
+    /// Counts those that were asked at any time.
+    fn tried(&self) -> usize {
+        self.peers.len() + self.left.len()
     }
 
     /// Tells watchers and the store how far it is.
     fn publish(&mut self) {
         let now = Instant::now();
-        let shares = self.peers.values_mut().map(|provider| {
-            let (received_bytes, bytes_per_second) = provider.rate.sample(now);
+        let share = |(whom, rate): (Whom<'_>, &mut Rate)| {
+            let (received_bytes, bytes_per_second) = rate.sample(now);
             super::view::Share {
-                peer_id: provider.peer.candidate.peer_id.clone(),
-                address: provider.peer.address.to_string(),
+                peer_id: whom.peer_id.to_owned(),
+                address: whom.address.to_string(),
                 received_bytes,
                 bytes_per_second,
             }
-        });
+        };
+        let shares = self.peers.values_mut().map(Provider::gift);
+        let left = self.left.iter_mut().map(Left::gift);
+        let shares = shares.chain(left).map(share);
         let shares = shares.filter(|share| share.received_bytes > 0).collect();
         let progress = self.tally.progress(shares);
-        self.entry.update(|view| view.progress = progress);
+        let wrong = self
+            .peers
+            .iter()
+            .filter(|(id, _)| self.machine.has_sent_wrong(**id));
+        let wrong: Vec<&Peer> = wrong.map(|(_, provider)| &provider.peer).collect();
+        self.entry.update(|view| {
+            view.progress = progress;
+            for peer in wrong {
+                let address = peer.address.to_string();
+                let peer_id = &peer.candidate.peer_id;
+                view.accused.add(peer_id, &address, PeerFault::WrongBytes);
+            }
+        });
     }
 
     /// Tells other machines of what is new once that is due, else says when it is.
@@ -336,25 +382,47 @@ impl Driver {
         if let Some(offer) = &mut self.offer {
             offer.announce();
         }
-        for provider in self.peers.values_mut() {
-            let (received_bytes, _) = provider.rate.sample(Instant::now());
+        let given = self.peers.values_mut().map(Provider::gift);
+        for (whom, rate) in given.chain(self.left.iter_mut().map(Left::gift)) {
+            let (received_bytes, _) = rate.sample(Instant::now());
             let seconds = self.tally.seconds();
             if received_bytes > 0 {
                 let bytes_per_second = received_bytes
                     .checked_div(seconds)
                     .unwrap_or(received_bytes);
-                let peer = &provider.peer;
                 let deed = Deed::Gave { bytes_per_second };
-                report(
-                    &self.shared,
-                    self.content,
-                    &peer.candidate.peer_id,
-                    peer.address,
-                    deed,
-                );
+                report(&self.shared, self.content, &whom, deed);
             }
         }
         (self.tally, self.offer)
+    }
+}
+
+impl Provider {
+    fn gift(&mut self) -> (Whom<'_>, &mut Rate) {
+        (Whom::reached(&self.peer), &mut self.rate)
+    }
+}
+
+impl Left {
+    fn gift(&mut self) -> (Whom<'_>, &mut Rate) {
+        let whom = Whom {
+            peer_id: &self.peer_id,
+            address: self.address,
+            node_key: self.node_key,
+        };
+        (whom, &mut self.rate)
+    }
+}
+
+/// The next one; never, if nobody can want anything.
+async fn next_want(wants: &mut Option<mpsc::Receiver<Want>>) -> Want {
+    match wants {
+        Some(wants) => match wants.recv().await {
+            Some(want) => want,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
     }
 }
 

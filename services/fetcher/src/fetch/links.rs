@@ -12,9 +12,9 @@ use zeroshare_wire::pb::store::v1::{PieceSpan, ReadPiecesRequest};
 
 use super::call::{ask, next_part};
 use super::opening::run_of;
-use super::parts::Part;
 use crate::peers::Peer;
 use crate::shared::Shared;
+use zeroshare_api::parts::Part;
 
 /// More targets than this are not held in memory.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;

@@ -49,30 +49,10 @@ impl Offer {
     pub(crate) fn start(shared: &Arc<Shared>, tasks: &Lifetime, staged: &Staged) -> Self {
         let (news, announced) = mpsc::channel(QUEUE);
         let first = OfferPartialRequest {
-            content_id: staged.content().to_string(),
-            store_root: staged.store().display().to_string(),
-            staging_name: staged.name().display().to_string(),
-            content_size_bytes: staged.layout().content_size(),
             state: PieceState::Proven.into(),
-            ..OfferPartialRequest::default()
+            ..beginning_of(staged)
         };
-        let requests = tokio_stream::once(first).chain(ReceiverStream::new(announced));
-        let mut store = shared.store();
-        let stopping = tasks.stopping();
-        let offering = async move {
-            let offered = async {
-                let mut answers = store.offer_partial(requests).await?.into_inner();
-                while answers.message().await?.is_some() {}
-                Ok::<(), tonic::Status>(())
-            };
-            tokio::select! {
-                result = offered => if let Err(error) = result {
-                    debug!(%error, "what is fetched is not offered meanwhile");
-                },
-                () = stopping => {}
-            }
-        };
-        drop(tasks.spawn("offer", offering.in_current_span()));
+        keep(shared, tasks, first, announced);
         let layout = staged.layout();
         let proven = (0..layout.piece_count()).filter(|piece| is_proven(staged, *piece));
         let proven = proven.map(|piece| piece..piece + 1).collect();
@@ -87,12 +67,7 @@ impl Offer {
 
     /// Takes note of the list by which slices of the file on a line may be had.
     pub(crate) fn add_list(&mut self, line: u32, list: &Midstates) {
-        let parts = list.as_bytes().chunks(LIST_BYTES).zip(0_u32..);
-        self.lists.extend(parts.map(|(part, index)| FileMidstates {
-            file: line,
-            first_grain: index * u32::try_from(LIST_BYTES / 32).unwrap_or(u32::MAX),
-            midstates: part.to_vec().into(),
-        }));
+        self.lists.extend(parts_of(line, list));
         self.since.get_or_insert_with(Instant::now);
     }
 
@@ -148,6 +123,53 @@ impl Offer {
             });
         }
     }
+}
+
+/// A list as it is told: in parts, from the first.
+pub(super) fn parts_of(line: u32, list: &Midstates) -> impl Iterator<Item = FileMidstates> {
+    let parts = list.as_bytes().chunks(LIST_BYTES).zip(0_u32..);
+    parts.map(move |(part, index)| FileMidstates {
+        file: line,
+        first_grain: index * u32::try_from(LIST_BYTES / 32).unwrap_or(u32::MAX),
+        midstates: part.to_vec().into(),
+    })
+}
+
+/// What an offer begins with: of what, and where it is staged.
+pub(super) fn beginning_of(staged: &Staged) -> OfferPartialRequest {
+    OfferPartialRequest {
+        content_id: staged.content().to_string(),
+        store_root: staged.store().display().to_string(),
+        staging_name: staged.name().display().to_string(),
+        content_size_bytes: staged.layout().content_size(),
+        ..OfferPartialRequest::default()
+    }
+}
+
+/// Keeps an offer open in the background, until nothing can be announced any more or the tasks are stopped.
+pub(super) fn keep(
+    shared: &Shared,
+    tasks: &Lifetime,
+    first: OfferPartialRequest,
+    announced: mpsc::Receiver<OfferPartialRequest>,
+) {
+    let requests = tokio_stream::once(first).chain(ReceiverStream::new(announced));
+    let mut store = shared.store();
+    let stopping = tasks.stopping();
+    let offering = async move {
+        let offered = async {
+            let mut answers = store.offer_partial(requests).await?.into_inner();
+            while answers.message().await?.is_some() {}
+            Ok::<(), tonic::Status>(())
+        };
+        tokio::select! {
+            result = offered => if let Err(error) = result {
+                debug!(%error, "what is fetched is not offered meanwhile");
+            },
+            () = stopping => {}
+        }
+    };
+    drop(tasks.spawn("offer", offering.in_current_span()));
 }
 
 /// Whether every byte of a piece is proven, slices included.

@@ -14,11 +14,11 @@ use zeroshare_wire::pb::store::v1::{ContentHead, PieceHeader, ReadPiecesRequest}
 
 use super::call::{end_of_status, next_part, open_parts};
 use super::failure::FetchFailure;
-use super::parts::{Part, PartStream};
 use super::sizing::prove_size;
 use crate::peers::{Candidate, Peer};
 use crate::shared::Shared;
 use crate::spool::{Spool, SpoolError};
+use zeroshare_api::parts::{Part, PartStream};
 
 /// A tree of at most so many bytes comes with its manifest, in one round trip.
 const EARLY_BYTES: u64 = 1024 * 1024;
@@ -105,7 +105,7 @@ pub(crate) enum Refusal {
     Unreachable { candidate: Candidate, why: String },
     /// It was reached, and gave no manifest.
     Ended {
-        peer: Peer,
+        peer: Box<Peer>,
         end: CallEnd,
         why: String,
     },
@@ -149,7 +149,11 @@ pub(crate) async fn open(
         }
         let (end, why) = last;
         debug!(?end, why, "no manifest from this peer");
-        Err(Refusal::Ended { peer, end, why })
+        Err(Refusal::Ended {
+            peer: Box::new(peer),
+            end,
+            why,
+        })
     }
     .instrument(span)
     .await
@@ -453,7 +457,8 @@ impl Fault {
     }
 }
 
-fn is_whole(header: &PieceHeader, piece: u32, size: u64) -> bool {
+/// Whether what follows is all of a piece.
+pub(crate) fn is_whole(header: &PieceHeader, piece: u32, size: u64) -> bool {
     (header.piece, header.offset_bytes, header.size_bytes) == (piece, 0, size)
 }
 

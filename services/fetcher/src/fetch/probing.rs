@@ -8,11 +8,11 @@ use zeroshare_proof::{GrainVerdict, ListDigest, check_grain, grain_len};
 use zeroshare_transfer::{CallEnd, Pace, Probe, ProbeOutcome};
 use zeroshare_wire::pb::store::v1::{PieceHeader, PieceSpan, ReadPiecesRequest, StreamEncoding};
 
-use super::call::{ask, next_part};
+use super::call::{ask, next_part, read_data};
 use super::lists::hash_of;
-use super::parts::Part;
 use super::reader::{Report, Surroundings};
 use crate::peers::Peer;
+use zeroshare_api::parts::Part;
 
 /// Reads and judges it, and reports what came of it.
 pub(crate) async fn probe(peer: Peer, probe: Probe, around: Surroundings) {
@@ -58,17 +58,7 @@ async fn read(
         Some(_) => return Err(CallEnd::Violation),
         None => return Err(CallEnd::Lost),
     };
-    let mut bytes = BytesMut::new();
-    while (bytes.len() as u64) < len {
-        match next_part(&mut stream, &mut pace).await? {
-            Some(Part::Data(data)) if (bytes.len() + data.len()) as u64 <= len => {
-                peer.meter.add(data.len() as u64);
-                bytes.extend_from_slice(&data);
-            }
-            Some(_) => return Err(CallEnd::Violation),
-            None => return Err(CallEnd::Lost),
-        }
-    }
+    let bytes = read_data(peer, &mut stream, &mut pace, len).await?;
     Ok((
         ListDigest::try_from(header.list_digest.as_ref()).ok(),
         bytes,

@@ -12,13 +12,15 @@ use zeroshare_chassis::Lifetime;
 use zeroshare_content::{Layout, Manifest};
 use zeroshare_transfer::CallEnd;
 use zeroshare_wire::pb::discovery::v1::ProviderFault;
+use zeroshare_wire::pb::fetcher::v1::PeerFault;
 
 use zeroshare_chassis::process::chain;
 
 use super::failure::FetchFailure;
 use super::locate::{Found, Locator, Search};
 use super::opening::{Described, EarlyPiece, Opened, Refusal, Wish, open};
-use super::report::{Deed, report};
+use super::report::{Deed, Whom, report};
+use super::view::Accused;
 use crate::peers::{Candidate, Extent, Peer};
 use crate::shared::Shared;
 
@@ -57,6 +59,8 @@ pub(crate) struct Hunt {
     pub(crate) candidates: Vec<Candidate>,
     /// Who gave wrong bytes.
     pub(crate) liars: BTreeSet<SocketAddr>,
+    /// … or what else was wrong, by name.
+    pub(crate) accused: Accused,
     /// Finds further ones.
     pub(crate) locator: Locator,
 }
@@ -94,6 +98,7 @@ impl Hunt {
             early_items: 0,
             candidates: Vec::new(),
             liars: BTreeSet::new(),
+            accused: Accused::default(),
             locator: Locator::start(shared, tasks, search),
         }
     }
@@ -125,6 +130,7 @@ pub(crate) async fn hunt(
         seen: BTreeSet::new(),
         passing: BTreeSet::new(),
         liars: BTreeSet::new(),
+        accused: Accused::default(),
         attempts: Attempts::default(),
         tried: 0,
         rounds: 0,
@@ -151,6 +157,7 @@ struct Hunter {
     /// Those whose trouble may pass.
     passing: BTreeSet<SocketAddr>,
     liars: BTreeSet<SocketAddr>,
+    accused: Accused,
     attempts: Attempts,
     tried: usize,
     rounds: u32,
@@ -246,32 +253,48 @@ impl Hunter {
     }
 
     fn handle_refusal(&mut self, refusal: Refusal) {
-        let (candidate, at_fault, fault, why) = match refusal {
+        let id = self.wish.ids[0];
+        self.last = Some(match refusal {
             Refusal::Unreachable { candidate, why } => {
                 self.is_unsure = true;
                 self.passing.extend(&candidate.addresses);
                 // All of them, else discovery takes it for one that can be reached by another.
-                let all = candidate.addresses.clone();
-                (candidate, all, Some(ProviderFault::Unreachable), why)
+                for address in &candidate.addresses {
+                    let whom = Whom::absent(&candidate, *address);
+                    let deed = Deed::Fault(ProviderFault::Unreachable);
+                    report(&self.shared, id, &whom, deed);
+                }
+                why
             }
             Refusal::Ended { peer, end, why } => {
-                let fault = self.judge(&peer.candidate, end);
-                let why = format!("{}: {why}", peer.address);
-                (peer.candidate, vec![peer.address], fault, why)
+                if let Some(fault) = self.judge(&peer, end) {
+                    let whom = Whom::reached(&peer);
+                    report(&self.shared, id, &whom, Deed::Fault(fault));
+                }
+                format!("{}: {why}", peer.address)
             }
             Refusal::Fatal(_) => return,
-        };
-        let id = self.wish.ids[0];
-        if let Some(fault) = fault {
-            for address in at_fault {
-                let deed = Deed::Fault(fault);
-                report(&self.shared, id, &candidate.peer_id, address, deed);
-            }
-        }
-        self.last = Some(why);
+        });
     }
 
-    fn judge(&mut self, candidate: &Candidate, end: CallEnd) -> Option<ProviderFault> {
+    fn judge(&mut self, peer: &Peer, end: CallEnd) -> Option<ProviderFault> {
+        let candidate = &peer.candidate;
+        let wrong = match end {
+            CallEnd::Violation => Some(PeerFault::Violation),
+            CallEnd::Wrong => Some(PeerFault::WrongBytes),
+            CallEnd::Corrupt => Some(PeerFault::Corrupt),
+            CallEnd::NotHeld { .. }
+            | CallEnd::Refused
+            | CallEnd::Lost
+            | CallEnd::Stalled
+            | CallEnd::Busy { .. }
+            | CallEnd::Cancelled
+            | CallEnd::Finished => None,
+        };
+        if let Some(fault) = wrong {
+            let address = peer.address.to_string();
+            self.accused.add(&candidate.peer_id, &address, fault);
+        }
         self.had_it |= !matches!(end, CallEnd::NotHeld { .. } | CallEnd::Refused);
         self.is_unsure |= end == CallEnd::Refused;
         match end {
@@ -331,11 +354,16 @@ impl Hunter {
             early,
             end,
         } = opened;
-        let mut liars = self.liars;
+        let (mut liars, mut accused) = (self.liars, self.accused);
         let is_liar = end == CallEnd::Violation;
         if is_liar {
             warn!(peer = %peer.address, "a provider broke the protocol and is dropped");
             liars.extend(&peer.candidate.addresses);
+            accused.add(
+                &peer.candidate.peer_id,
+                &peer.address.to_string(),
+                PeerFault::Violation,
+            );
         }
         Hunt {
             described,
@@ -344,6 +372,7 @@ impl Hunter {
             early_items: 0,
             candidates: self.queue.into_iter().chain(self.later).collect(),
             liars,
+            accused,
             locator: self.locator,
         }
     }

@@ -27,10 +27,10 @@ use super::decoding::Decoding;
 use super::failure::FetchFailure;
 use super::judging::Naming;
 use super::lists::Lists;
-use super::parts::{Part, PartStream};
 use super::view::Meter;
 use crate::peers::Peer;
 use jobs::Writing;
+use zeroshare_api::parts::{Part, PartStream};
 
 /// A unit to be read, and whether something else may lie in its place.
 #[derive(Debug, Clone)]

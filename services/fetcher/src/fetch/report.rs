@@ -10,8 +10,11 @@ use zeroshare_api::deadline;
 use zeroshare_content::{ContentId, HashKind};
 use zeroshare_transfer::DropReason;
 use zeroshare_wire::convert::store_address;
+use zeroshare_wire::datagram::PublicKey;
 use zeroshare_wire::pb::discovery::v1::{ProviderFault, ReportProviderRequest};
+use zeroshare_wire::pb::fetcher::v1::PeerFault;
 
+use crate::peers::{Candidate, Peer};
 use crate::shared::Shared;
 
 /// For how long a conviction counts when several are compared.
@@ -22,6 +25,37 @@ const CONVICTIONS_TIME: Duration = Duration::from_hours(1);
 pub(crate) enum Deed {
     Gave { bytes_per_second: u64 },
     Fault(ProviderFault),
+}
+
+/// Whom something is said of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whom<'a> {
+    /// What it called itself.
+    pub(crate) peer_id: &'a str,
+    /// Where it was reached, or not.
+    pub(crate) address: SocketAddr,
+    /// What it proved, if it was reached over TLS.
+    pub(crate) node_key: Option<PublicKey>,
+}
+
+impl<'a> Whom<'a> {
+    /// Somebody who could not be reached there.
+    pub(crate) fn absent(candidate: &'a Candidate, address: SocketAddr) -> Self {
+        Self {
+            peer_id: &candidate.peer_id,
+            address,
+            node_key: None,
+        }
+    }
+
+    /// Somebody who was reached.
+    pub(crate) fn reached(peer: &'a Peer) -> Self {
+        Self {
+            peer_id: &peer.candidate.peer_id,
+            address: peer.address,
+            node_key: peer.node_key(),
+        }
+    }
 }
 
 /// What a provider is dropped for, as discovery counts it.
@@ -48,6 +82,28 @@ pub(crate) fn fault_of(reason: DropReason, hash: HashKind) -> Option<ProviderFau
     }
 }
 
+/// What callers are told of a provider that is dropped, where discovery was told this; `None`: its bytes were not wrong.
+pub(crate) fn told_of(reason: DropReason, told: ProviderFault) -> Option<PeerFault> {
+    match reason {
+        DropReason::Violation => Some(PeerFault::Violation),
+        DropReason::Corrupt => Some(PeerFault::Corrupt),
+        DropReason::WrongTwice | DropReason::LostDispute if told == ProviderFault::Convicted => {
+            Some(PeerFault::Convicted)
+        }
+        DropReason::WrongTwice
+        | DropReason::LostDispute
+        | DropReason::Mismatch
+        | DropReason::WrongSlices
+        | DropReason::OftenWrong
+        | DropReason::Renamed => Some(PeerFault::WrongBytes),
+        DropReason::Unreachable
+        | DropReason::TooSlow
+        | DropReason::TooBusy
+        | DropReason::NotHolding
+        | DropReason::Refused => None,
+    }
+}
+
 /// Who was convicted lately: when that are many, it is us.
 #[derive(Debug, Default)]
 pub(crate) struct Convictions {
@@ -64,20 +120,24 @@ impl Convictions {
         times.insert(address, now);
         // Bounded: who comes beyond a few is only counted once more.
         while times.len() > Self::MOST + 1 {
-            times.pop_first();
+            let oldest = times.iter().min_by_key(|(_, time)| **time);
+            let Some(oldest) = oldest.map(|(address, _)| *address) else {
+                break;
+            };
+            times.remove(&oldest);
         }
         times.len() <= Self::MOST
     }
 }
 
-/// Tells discovery in the background.
+/// Tells discovery in the background, and gives what it is told.
 pub(crate) fn report(
     shared: &Arc<Shared>,
     id: ContentId,
-    peer_id: &str,
-    address: SocketAddr,
+    whom: &Whom<'_>,
     deed: Deed,
-) {
+) -> ProviderFault {
+    let address = whom.address;
     let (bytes_per_second, fault) = match deed {
         Deed::Gave { bytes_per_second } => (bytes_per_second, ProviderFault::Unspecified),
         Deed::Fault(ProviderFault::Convicted)
@@ -91,12 +151,15 @@ pub(crate) fn report(
         Deed::Fault(fault) => (0, fault),
     };
     let request = ReportProviderRequest {
-        peer_id: peer_id.to_owned(),
+        peer_id: whom.peer_id.to_owned(),
         address: Some(store_address(address)),
+        public_key: whom
+            .node_key
+            .map(|key| key.as_bytes().to_vec().into())
+            .unwrap_or_default(),
         bytes_per_second,
         content_id: id.to_string(),
         fault: fault.into(),
-        ..ReportProviderRequest::default()
     };
     let mut discovery = shared.discovery();
     let limit = shared.config.patience.local_call;
@@ -110,6 +173,7 @@ pub(crate) fn report(
             .lifetime
             .spawn("report a provider", telling.in_current_span()),
     );
+    fault
 }
 
 #[cfg(test)]
@@ -139,5 +203,20 @@ mod tests {
         assert!(!may(3, 3));
         assert!(!may(4, 4));
         assert!(may(120, 5));
+    }
+
+    #[test]
+    fn who_was_convicted_longest_ago_gives_way() {
+        let convictions = Convictions::default();
+        let start = Instant::now();
+        let may = |minutes: u64, port: u16| {
+            let now = start + Duration::from_mins(minutes);
+            convictions.may_convict(now, SocketAddr::from(([10, 0, 0, 1], port)))
+        };
+        // The first by address is the newest: it must not be the one that is forgotten.
+        for (minutes, port) in [(0, 9), (1, 8), (40, 7), (41, 1)] {
+            may(minutes, port);
+        }
+        assert!(!may(65, 6), "two others were convicted within the hour");
     }
 }

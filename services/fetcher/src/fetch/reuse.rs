@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tonic::Status;
 use tracing::{Instrument as _, debug, info_span};
-use zeroshare_content::{BlobId, Entry, ItemKind, Manifest};
+use zeroshare_content::{BlobId, Entry, Item, ItemKind, Layout, Manifest};
 use zeroshare_staging::{PutError, Staged};
 use zeroshare_wire::pb::store::v1::FindFilesRequest;
 
@@ -26,21 +26,47 @@ const FILES_IN_JOB: usize = 64;
 /// Such jobs at once; how many really run is for the writers' permits to say.
 const MAX_JOBS: usize = 4;
 
+/// Contents that are being looked for in this machine's stores.
+pub(crate) struct Looking {
+    sources: Sources,
+    found: Option<JoinHandle<Result<Sources, Status>>>,
+}
+
+impl Looking {
+    /// Begins to look for what a manifest's tree consists of, but for what lies in `known`, a whole copy of it.
+    pub(crate) fn begin(
+        shared: &Arc<Shared>,
+        (manifest, layout): (&Manifest, &Layout),
+        known: Option<PathBuf>,
+    ) -> Self {
+        let sources = match known {
+            Some(tree) => items_of_tree(manifest, &tree),
+            None => BTreeMap::new(),
+        };
+        let wanted = wanted_items(layout, &sources);
+        let found = (!wanted.is_empty()).then(|| {
+            let own = shared.clone();
+            let finding = async move { find_files(&own, &wanted).await };
+            let span = info_span!("find what is here");
+            shared
+                .lifetime
+                .spawn("find files", finding.instrument(span))
+        });
+        Self { sources, found }
+    }
+}
+
 /// Adopts what is found, and gives its bytes and files. Only a disk that is full or broken is an error.
 pub(crate) async fn reuse(
     shared: &Arc<Shared>,
     staged: &Arc<Staged>,
-    known: Option<PathBuf>,
+    looking: Looking,
 ) -> Result<Reused, FetchFailure> {
     let span = info_span!("reuse");
     async {
-        let mut sources = match known {
-            Some(tree) => items_of_tree(staged.manifest(), &tree),
-            None => BTreeMap::new(),
-        };
-        let wanted = missing_items(staged, &sources);
-        if !wanted.is_empty() {
-            match find_files(shared, &wanted).await {
+        let Looking { mut sources, found } = looking;
+        if let Some(found) = found {
+            match found.await.map_err(|_| FetchFailure::Stopping)? {
                 Ok(found) => sources.extend(found),
                 Err(error) => debug!(%error, "the store does not say what can be reused"),
             }
@@ -74,16 +100,11 @@ fn items_of_tree(manifest: &Manifest, tree: &std::path::Path) -> Sources {
     manifest.lines().iter().filter_map(item).collect()
 }
 
-fn missing_items(staged: &Staged, known: &Sources) -> Vec<BlobId> {
-    let items = staged.layout().items().iter().zip(0_u32..);
-    items
-        .filter(|(item, index)| {
-            item.kind == ItemKind::File
-                && !known.contains_key(&(item.kind, item.blob))
-                && !staged.is_proven(*index)
-        })
-        .map(|(item, _)| item.blob)
-        .collect()
+fn wanted_items(layout: &Layout, known: &Sources) -> Vec<BlobId> {
+    let is_wanted =
+        |item: &&Item| item.kind == ItemKind::File && !known.contains_key(&(item.kind, item.blob));
+    let items = layout.items().iter().filter(is_wanted);
+    items.map(|item| item.blob).collect()
 }
 
 /// Where a file with these contents lies; `None`: nowhere here.

@@ -9,9 +9,9 @@ use zeroshare_proof::{GrainVerdict, check_last_grain, grain_count, grain_len};
 use zeroshare_transfer::{CallEnd, Pace, PaceRule};
 use zeroshare_wire::pb::store::v1::{PieceSpan, ReadMidstatesRequest, ReadPiecesRequest};
 
-use super::call::{ask, end_of_status, next_part};
-use super::parts::Part;
+use super::call::{ask, end_of_status, next_part, read_data};
 use crate::peers::Peer;
+use zeroshare_api::parts::Part;
 
 /// A midstate as it travels.
 const STATE_BYTES: usize = 32;
@@ -121,16 +121,5 @@ async fn last_grain(
     if (header.piece, header.offset_bytes, header.size_bytes) != (piece, skip, len) {
         return Err(CallEnd::Violation);
     }
-    let mut bytes = BytesMut::new();
-    while (bytes.len() as u64) < len {
-        match next_part(&mut stream, &mut pace).await? {
-            Some(Part::Data(data)) if (bytes.len() + data.len()) as u64 <= len => {
-                peer.meter.add(data.len() as u64);
-                bytes.extend_from_slice(&data);
-            }
-            Some(_) => return Err(CallEnd::Violation),
-            None => return Err(CallEnd::Lost),
-        }
-    }
-    Ok(bytes)
+    read_data(peer, &mut stream, &mut pace, len).await
 }

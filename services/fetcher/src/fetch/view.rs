@@ -1,12 +1,13 @@
 //! What others see of a fetch.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use zeroshare_content::ContentId;
-use zeroshare_wire::pb::fetcher::v1::{FetchProgress, FetchState, PeerShare};
+use zeroshare_wire::pb::fetcher::v1::{FetchProgress, FetchState, PeerFault, PeerShare};
 
 use super::failure::FetchFailure;
 
@@ -18,6 +19,7 @@ pub(crate) struct View {
     pub(crate) progress: Progress,
     /// Whether this machine's stores were looked through in vain.
     pub(crate) looked_locally: bool,
+    pub(crate) accused: Accused,
 }
 
 /// How far a fetch is.
@@ -67,6 +69,53 @@ pub(crate) struct Share {
     pub(crate) bytes_per_second: u64,
 }
 
+/// Who sent what was wrong, and how wrong.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Accused(BTreeMap<(String, String), PeerFault>);
+
+impl Accused {
+    /// More are not remembered: one fetch does not ask so many liars.
+    const MOST: usize = 256;
+
+    /// Takes in what was noted elsewhere.
+    pub(crate) fn add_all(&mut self, others: Self) {
+        for ((peer_id, address), fault) in others.0 {
+            self.add(&peer_id, &address, fault);
+        }
+    }
+
+    /// Notes what somebody did, unless it did worse.
+    pub(crate) fn add(&mut self, peer_id: &str, address: &str, fault: PeerFault) {
+        let name = (peer_id.to_owned(), address.to_owned());
+        if self.0.len() >= Self::MOST && !self.0.contains_key(&name) {
+            return;
+        }
+        let known = self.0.entry(name).or_insert(fault);
+        *known = fault.max(*known);
+    }
+}
+
+impl View {
+    /// How far it is, and who did what, as it is told to callers.
+    pub(crate) fn to_progress(&self) -> FetchProgress {
+        let mut told = FetchProgress::from(&self.progress);
+        for ((peer_id, address), fault) in &self.accused.0 {
+            let is_it =
+                |share: &&mut PeerShare| (&share.peer_id, &share.address) == (peer_id, address);
+            match told.peers.iter_mut().find(is_it) {
+                Some(share) => share.set_fault(*fault),
+                None => told.peers.push(PeerShare {
+                    peer_id: peer_id.clone(),
+                    address: address.clone(),
+                    fault: (*fault).into(),
+                    ..PeerShare::default()
+                }),
+            }
+        }
+        told
+    }
+}
+
 impl From<&Progress> for FetchProgress {
     fn from(progress: &Progress) -> Self {
         let share = |share: &Share| PeerShare {
@@ -74,6 +123,7 @@ impl From<&Progress> for FetchProgress {
             received_bytes: share.received_bytes,
             bytes_per_second: share.bytes_per_second,
             address: share.address.clone(),
+            ..PeerShare::default()
         };
         Self {
             done_bytes: progress.done_bytes.min(progress.total_bytes),
@@ -142,5 +192,48 @@ impl Rate {
             self.last = (now, received);
         }
         (received, self.bytes_per_second as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_sent_wrong_bytes_is_named_with_its_gravest_fault_whatever_else_it_gave() {
+        let mut view = View {
+            id: ContentId::Blob(zeroshare_content::BlobId::of(
+                zeroshare_content::HashKind::Sha256,
+                b"",
+            )),
+            stage: Stage::Transferring,
+            progress: Progress {
+                peers: vec![Share {
+                    peer_id: "a".to_owned(),
+                    address: "10.0.0.1:1".to_owned(),
+                    received_bytes: 7,
+                    bytes_per_second: 0,
+                }],
+                ..Progress::default()
+            },
+            looked_locally: true,
+            accused: Accused::default(),
+        };
+        let first = ("a", "10.0.0.1:1");
+        view.accused.add(first.0, first.1, PeerFault::Convicted);
+        view.accused.add(first.0, first.1, PeerFault::WrongBytes);
+        view.accused.add("b", "10.0.0.2:1", PeerFault::Violation);
+        let told = view.to_progress().peers;
+        let faults: Vec<(&str, u64, PeerFault)> = told
+            .iter()
+            .map(|share| (share.peer_id.as_str(), share.received_bytes, share.fault()))
+            .collect();
+        assert_eq!(
+            faults,
+            [
+                ("a", 7, PeerFault::Convicted),
+                ("b", 0, PeerFault::Violation)
+            ]
+        );
     }
 }

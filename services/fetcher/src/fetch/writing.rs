@@ -13,6 +13,9 @@ use super::judging::{Naming, SlicePart, Verdict};
 /// A larger entry of a run is written in parts as it comes, so that memory stays bounded.
 pub(crate) const LARGE_ITEM_BYTES: u64 = 1024 * 1024;
 
+/// Entries are hashed together up to so many bytes, so that they are still at hand when they are written.
+const TOGETHER_BYTES: usize = 256 * 1024;
+
 /// Something to be hashed and written in one go.
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -106,20 +109,34 @@ impl From<PutError> for WriteFault {
 }
 
 /// Puts entries that lie one after the other; their sizes are those of the layout.
-pub(crate) fn put_items(staged: &Staged, items: Range<u32>, mut bytes: Chunks) -> Written {
+pub(crate) fn put_items(staged: &Staged, mut items: Range<u32>, mut bytes: Chunks) -> Written {
     let mut written = Written::default();
-    for item in items {
-        let size = item_size(staged.layout(), item);
-        let Some(own) = usize::try_from(size).ok().and_then(|len| bytes.take(len)) else {
-            written.fault = Some(WriteFault::Wrong);
-            break;
-        };
-        if let Err(error) = staged.put_item(item, &own) {
-            written.fault = Some(error.into());
-            break;
+    while !items.is_empty() && written.fault.is_none() {
+        let mut together: Vec<(u32, Bytes)> = Vec::new();
+        let mut len = 0;
+        while len < TOGETHER_BYTES && !items.is_empty() && written.fault.is_none() {
+            let size = usize::try_from(item_size(staged.layout(), items.start)).ok();
+            match size.and_then(|size| bytes.take(size)) {
+                Some(own) => {
+                    len += own.len();
+                    together.push((items.start, own));
+                    items.start += 1;
+                }
+                None => written.fault = Some(WriteFault::Wrong),
+            }
         }
-        written.proven_items += 1;
-        written.proven_bytes += size;
+        let borrowed: Vec<(u32, &[u8])> = together
+            .iter()
+            .map(|(item, bytes)| (*item, bytes.as_ref()))
+            .collect();
+        let (count, put) = staged.put_items(&borrowed);
+        for (_, bytes) in together.iter().take(count) {
+            written.proven_items += 1;
+            written.proven_bytes += bytes.len() as u64;
+        }
+        if let Err(error) = put {
+            written.fault = Some(error.into());
+        }
     }
     written
 }

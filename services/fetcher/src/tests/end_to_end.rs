@@ -8,6 +8,7 @@ use zeroshare_chassis::listen::{LocalAddress, LocalListener};
 use zeroshare_chassis::settings::{CommonConfig, CommonSettings};
 use zeroshare_chassis::{Env, Lifetime};
 use zeroshare_content::{Algorithm, TreeId};
+use zeroshare_identity::GroupSecret;
 use zeroshare_shelf::{IndexPlace, ShelvedRoot};
 use zeroshare_store::{StoreConfig, StoreListeners, StoreSettings};
 use zeroshare_testkit::{
@@ -144,12 +145,17 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn new(trees: &[&TestTree]) -> Self {
+        Self::of(None, trees)
+    }
+
+    /// One that belongs to a group, if any.
+    pub(super) fn of(group: Option<GroupSecret>, trees: &[&TestTree]) -> Self {
         let scratch = Scratch::new();
         let directory = scratch.directory("store");
         for tree in trees {
             put_in_store(tree, &directory, ALGORITHM);
         }
-        let mut store = Store::start(&scratch, &directory, true);
+        let mut store = Store::start_in(group, &scratch, &directory, true);
         let address = store.lan.take().unwrap();
         Self {
             scratch,
@@ -158,11 +164,11 @@ impl Source {
         }
     }
 
-    async fn offers(&self, id: &TreeId) {
+    pub(super) async fn offers(&self, id: &TreeId) {
         self.store.offers(id).await;
     }
 
-    fn wish(&self, id: &TreeId) -> StartFetchRequest {
+    pub(super) fn wish(&self, id: &TreeId) -> StartFetchRequest {
         StartFetchRequest {
             from: vec![self.address.to_string()],
             ..wish(id)
@@ -178,8 +184,18 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn start(scratch: &Scratch, directory: &Path, is_offered: bool) -> Self {
+        Self::start_in(None, scratch, directory, is_offered)
+    }
+
+    fn start_in(
+        group: Option<GroupSecret>,
+        scratch: &Scratch,
+        directory: &Path,
+        is_offered: bool,
+    ) -> Self {
         let common = CommonSettings {
             runtime_dir: Some(scratch.path().to_owned()),
+            state_dir: Some(scratch.join("state")),
             cache_dir: Some(scratch.join("cache")),
             ..CommonSettings::default()
         };
@@ -195,6 +211,7 @@ impl Store {
             shared: true,
         }];
         config.index = IndexPlace::Memory;
+        config.group = group;
         let address = LocalAddress::Unix {
             path: scratch.join("store.sock"),
             mode: 0o600,
@@ -205,7 +222,11 @@ impl Store {
             SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port()))
         });
         let lifetime = Lifetime::new();
-        let listeners = StoreListeners { lan, local };
+        let listeners = StoreListeners {
+            lan,
+            local,
+            tls: config.tls().unwrap(),
+        };
         drop(lifetime.spawn(
             "store",
             zeroshare_store::run(config, listeners, lifetime.clone()),

@@ -154,3 +154,23 @@ async fn wrong_bytes_are_reported_and_the_sender_convicted_only_if_it_insists() 
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_insists_on_wrong_bytes_of_its_first_answer_is_convicted() {
+    let machine = Machine::new();
+    let tree = TestTree::small();
+    let id = tree.tree_id(ALGORITHM);
+    let liar = Peer::faulty(
+        [Offered::tree(&tree, ALGORITHM)],
+        [Fault::WrongBytes(Which::All)],
+    );
+    let fetch = machine.fetch_from(&id, &[&liar]).await;
+    assert_failed(&machine, &fetch, &[ErrorReason::ProvidersExhausted]);
+    eventually("it is convicted", LIMIT, async || {
+        let reports = machine.discovery.reports();
+        reports
+            .iter()
+            .any(|report| report.fault() == ProviderFault::Convicted)
+    })
+    .await;
+}

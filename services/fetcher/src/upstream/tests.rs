@@ -108,9 +108,7 @@ fn broken(bytes: &Bytes, fault: Fault) -> Body {
 fn futures_of(
     is_silent: bool,
     error: std::io::Error,
-) -> std::pin::Pin<
-    Box<dyn tokio_stream::Stream<Item = Result<Frame<Bytes>, std::io::Error>> + Send + Sync>,
-> {
+) -> Pin<Box<dyn tokio_stream::Stream<Item = Result<Frame<Bytes>, std::io::Error>> + Send + Sync>> {
     if is_silent {
         Box::pin(tokio_stream::pending())
     } else {
@@ -229,6 +227,7 @@ async fn probe(servers: &[&Server]) -> Result<Upstream, UpstreamError> {
     let patience = UpstreamPatience {
         connect: Duration::from_secs(5),
         answer: Duration::from_secs(5),
+        late: Duration::from_secs(5),
         pace: PaceRule {
             silence: Duration::from_millis(200),
             ..PaceRule::default()
@@ -369,6 +368,28 @@ async fn a_mirror_that_fails_is_asked_after_the_others() {
     assert_eq!(upstream.mirrors.len(), 1);
     let last = upstream.choose().unwrap();
     assert!(!upstream.condemn(&last), "there is no other");
+}
+
+#[test]
+fn the_size_that_most_mirrors_say_is_believed() {
+    let agreed = |sizes: &[u64]| agreed_size(sizes);
+    assert_eq!(agreed(&[]), None);
+    assert_eq!(agreed(&[7, 9]), Some(7));
+    assert_eq!(agreed(&[7, 9, 9]), Some(9));
+    assert_eq!(agreed(&[8, 7, 9, 9, 8]), Some(8));
+}
+
+#[tokio::test]
+async fn a_mirror_that_does_not_answer_is_not_waited_for_once_another_did() {
+    type Answer = Pin<Box<dyn Future<Output = Result<u32, u32>>>>;
+    let never = || -> Answer { Box::pin(std::future::pending()) };
+    let now = |answer| -> Answer { Box::pin(std::future::ready(answer)) };
+    let asked = [now(Err(1)), never(), now(Ok(2)), never()];
+    let answers = join_all(asked.map(Box::pin).into(), Duration::ZERO).await;
+    assert_eq!(answers, [Err(1), Ok(2)]);
+    let asked = [now(Err(1)), now(Err(2))];
+    let answers = join_all(asked.map(Box::pin).into(), Duration::ZERO).await;
+    assert_eq!(answers, [Err(1), Err(2)]);
 }
 
 #[tokio::test]

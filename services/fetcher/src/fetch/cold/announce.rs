@@ -2,20 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::slice;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::ReceiverStream;
-use tracing::{Instrument as _, debug};
 use zeroshare_chassis::Lifetime;
+use zeroshare_proof::Midstates;
 use zeroshare_staging::Staged;
 use zeroshare_transfer::cold::PieceDigest;
 use zeroshare_wire::convert::{MAX_RANGES, to_piece_ranges};
 use zeroshare_wire::pb::content::v1::{PieceRange, PieceState};
 use zeroshare_wire::pb::store::v1::OfferPartialRequest;
 
+use super::super::offer::{beginning_of, keep, parts_of};
 use crate::shared::Shared;
 
 /// Messages that the store did not read yet.
@@ -51,30 +51,10 @@ impl Announcer {
             return announcer;
         }
         let first = OfferPartialRequest {
-            content_id: staged.content().to_string(),
-            store_root: staged.store().display().to_string(),
-            staging_name: staged.name().display().to_string(),
-            content_size_bytes: staged.layout().content_size(),
             member: true,
-            ..OfferPartialRequest::default()
+            ..beginning_of(staged)
         };
-        let requests = tokio_stream::once(first).chain(ReceiverStream::new(announced));
-        let mut store = shared.store();
-        let stopping = tasks.stopping();
-        let offering = async move {
-            let offered = async {
-                let mut answers = store.offer_partial(requests).await?.into_inner();
-                while answers.message().await?.is_some() {}
-                Ok::<(), tonic::Status>(())
-            };
-            tokio::select! {
-                result = offered => if let Err(error) = result {
-                    debug!(%error, "what is fetched is not offered meanwhile");
-                },
-                () = stopping => {}
-            }
-        };
-        drop(tasks.spawn("offer", offering.in_current_span()));
+        keep(shared, tasks, first, announced);
         announcer
     }
 
@@ -84,6 +64,25 @@ impl Announcer {
 
     pub(super) fn state(&mut self, piece: u32, digest: PieceDigest, origin: String) {
         self.stated.entry(origin).or_default().push((piece, digest));
+    }
+
+    /// Says that all is proven, and by which midstates, so that everybody can have it before it is committed.
+    pub(super) async fn prove(&mut self, midstates: Option<&Midstates>, pieces: u32) {
+        let lists = midstates.into_iter().flat_map(|list| parts_of(0, list));
+        let lists = lists.map(|part| OfferPartialRequest {
+            midstates: Some(part),
+            ..OfferPartialRequest::default()
+        });
+        let all = OfferPartialRequest {
+            ranges: to_piece_ranges(slice::from_ref(&(0..pieces))),
+            state: PieceState::Proven.into(),
+            ..OfferPartialRequest::default()
+        };
+        for request in lists.chain([all]) {
+            if self.requests.send(request).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Says what is new, if the store keeps up; else later.

@@ -16,10 +16,10 @@ use zeroshare_wire::pb::store::v1::{PieceSpan, ReadPiecesRequest};
 
 use super::super::call::{ask, next_part};
 use super::super::failure::FetchFailure;
-use super::super::parts::{Part, PartStream};
 use super::{Report, Surroundings, digest_of};
 use crate::peers::Peer;
 use crate::upstream::UpstreamError;
+use zeroshare_api::parts::{Part, PartStream};
 
 /// Bytes hashed and written at once.
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -156,7 +156,10 @@ impl Taking<'_> {
             ..ReadPiecesRequest::default()
         };
         let size = around.staged.layout().content_size();
-        let mut stream = ask(self.peer, &request, &self.pace).await?;
+        let mut stream = tokio::select! {
+            stream = ask(self.peer, &request, &self.pace) => stream?,
+            () = self.cancel.cancelled() => return Err(TakeFault::Call(CallEnd::Cancelled)),
+        };
         match self.next(&mut stream).await? {
             Some(Part::Head(head)) if head.content_size_bytes == size => {}
             Some(_) | None => return Err(TakeFault::Call(CallEnd::Violation)),

@@ -99,8 +99,11 @@ async fn follow_once(
     let request = WatchPiecesRequest {
         content_id: around.blob.to_string(),
     };
-    let mut store = peer.store();
     let answer_time = around.shared.config.patience.starved;
+    // Of its own, where no piece stands in the way of a claim.
+    let Ok(Ok(mut store)) = timeout(answer_time, peer.control()).await else {
+        return End::Lost;
+    };
     let mut events = match timeout(answer_time, store.watch_pieces(request)).await {
         Ok(Ok(response)) => response.into_inner(),
         Ok(Err(error)) => {

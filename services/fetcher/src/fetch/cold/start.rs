@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{Instrument as _, info, info_span};
 use zeroshare_content::{BlobId, ContentId, Name};
+use zeroshare_transfer::cold::ColdSettings;
 
 use super::super::opening::Described;
 use super::super::reuse::Reused;
@@ -18,6 +19,9 @@ use crate::upstream::{Roots, Upstream, UpstreamError, UpstreamPatience};
 
 /// So long peers are looked for that have all of it, before upstream is asked for any of it.
 const PEERS_FIRST: Duration = Duration::from_millis(300);
+
+/// What peers gave is looked at so often.
+const CRAWLING: Duration = Duration::from_secs(10);
 
 /// A lookup for members stays open for so long, and is begun anew then.
 const LOOKUP: Duration = Duration::from_mins(1);
@@ -53,14 +57,24 @@ impl Run {
             }
         };
         let fetched = match hunted {
-            Some(Ok(hunt)) => Some(first.fetch_from_peers(blob, into, hunt).await),
+            Some(Ok(hunt)) => {
+                let mut fetching = pin!(first.fetch_from_peers(blob, into, hunt));
+                let mut crawling = pin!(self.crawls());
+                loop {
+                    tokio::select! {
+                        fetched = &mut fetching => break Some(fetched),
+                        answer = &mut probing, if probed.is_none() => probed = Some(answer),
+                        () = &mut crawling, if matches!(probed, Some(Ok(_))) => {
+                            info!(%blob, "peers give too little, upstream is read too");
+                            break None;
+                        }
+                    }
+                }
+            }
             Some(Err(failure)) => Some(Err(failure)),
             None => None,
         };
-        // What it had running holds the staging directory.
-        first.offering.stop();
-        first.tasks.end(END_GRACE).await;
-        first.offering.end(END_GRACE).await;
+        first.end().await;
         match fetched {
             None
             | Some(Err(
@@ -77,6 +91,34 @@ impl Run {
             why: error.to_string(),
         })?;
         self.start_cold(blob, into, upstream).await
+    }
+
+    /// Ends what it has running, which holds the staging directory.
+    async fn end(self) {
+        self.offering.stop();
+        self.tasks.end(END_GRACE).await;
+        self.offering.end(END_GRACE).await;
+    }
+
+    /// Waits until peers give less than who reads from upstream is expected to.
+    async fn crawls(&self) {
+        let own = ColdSettings::default().slowest_rate;
+        let limit = self.shared.downloads.bytes_per_second().unwrap_or(u64::MAX);
+        let least = own.min(limit / 2).saturating_mul(CRAWLING.as_secs());
+        let mut before = None;
+        loop {
+            let view = self.entry.view();
+            let is_open = view.progress.done_bytes < view.progress.total_bytes;
+            let is_read = matches!(view.stage, Stage::Transferring) && is_open;
+            let done = is_read.then_some(view.progress.done_bytes);
+            if let (Some(before), Some(done)) = (before, done)
+                && done.saturating_sub(before) < least
+            {
+                return;
+            }
+            before = done;
+            sleep(CRAWLING).await;
+        }
     }
 
     async fn probe(&self) -> Result<Upstream, UpstreamError> {
@@ -139,7 +181,12 @@ impl Run {
                 upstream,
             })
             .await?;
-            tally.fetched_bytes = driver.run().instrument(info_span!("cold start")).await?;
+            let (bytes, announcer) = driver.run().instrument(info_span!("cold start")).await?;
+            tally.fetched_bytes = bytes;
+            let path = self.commit(staged, &tally).await;
+            // Until now others could read what was staged, so that nobody finds us without it.
+            drop(announcer);
+            return path;
         }
         self.commit(staged, &tally).await
     }

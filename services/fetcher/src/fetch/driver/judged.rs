@@ -146,7 +146,7 @@ impl Driver {
         self.changed.clear();
         if is_taken_back {
             self.passing.clear();
-            self.offer = Some(Offer::start(&self.shared, &self.tasks, &self.staged));
+            self.offer = Some(Offer::start(&self.shared, &self.offering, &self.staged));
         }
         for item in may {
             if self.passing.insert(item) {

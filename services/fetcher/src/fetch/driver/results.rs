@@ -91,7 +91,7 @@ impl Driver {
             debug!(peer = %provider.peer.address, ?end, "a call to a provider failed");
         }
         // Whoever lacks a piece has a part only, and is followed as it gets more.
-        if matches!(end, CallEnd::NotHeld { piece: Some(_) }) && !provider.watches {
+        if matches!(end, CallEnd::NotHeld { piece: Some(_) }) && provider.watches.is_none() {
             self.machine.handle_incomplete(open.provider);
             self.follow(open.provider);
         }

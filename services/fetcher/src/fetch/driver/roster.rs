@@ -2,15 +2,16 @@
 
 use std::time::Instant;
 
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info, warn};
 use zeroshare_transfer::{DropReason, Holding, ProviderId};
 use zeroshare_wire::pb::discovery::v1::ProviderFault;
 
 use super::super::reader::Report;
-use super::super::report::{Deed, fault_of, report};
+use super::super::report::{Deed, Whom, fault_of, report, told_of};
 use super::super::view::Rate;
 use super::super::watch_pieces::watch_pieces;
-use super::{Driver, MAX_ADDRESSES, MAX_QUEUE, Provider};
+use super::{Driver, Left, MAX_ADDRESSES, MAX_QUEUE, Provider};
 use crate::peers::{Candidate, Extent, Peer};
 
 impl Driver {
@@ -29,7 +30,7 @@ impl Driver {
             Provider {
                 peer,
                 rate,
-                watches: false,
+                watches: None,
             },
         );
         if is_partial {
@@ -41,20 +42,30 @@ impl Driver {
         let Some(provider) = self.peers.get_mut(&id) else {
             return;
         };
-        provider.watches = true;
+        let unwatch = CancellationToken::new();
+        provider.watches = Some(unwatch.clone());
         let watching = watch_pieces(
             provider.peer.clone(),
             id,
             self.around.clone(),
             self.shared.config.patience.starved,
         );
+        let watching = async move {
+            tokio::select! {
+                () = watching => {}
+                () = unwatch.cancelled() => {}
+            }
+        };
         drop(self.tasks.spawn("watch pieces", watching.in_current_span()));
     }
 
     pub(super) fn drop_peer(&mut self, id: ProviderId, reason: DropReason) {
-        let Some(provider) = self.peers.get(&id) else {
+        let Some(provider) = self.peers.remove(&id) else {
             return;
         };
+        if let Some(unwatch) = &provider.watches {
+            unwatch.cancel();
+        }
         let (peer, address) = (&provider.peer, provider.peer.address);
         let fault = format!("{address} {reason}");
         if reason.is_wrong_bytes() {
@@ -71,17 +82,23 @@ impl Driver {
                 }
             }
         }
-        if let Some(fault) = fault_of(reason, self.content.hash_kind()) {
-            let peer_id = &peer.candidate.peer_id;
-            report(
-                &self.shared,
-                self.content,
-                peer_id,
-                address,
-                Deed::Fault(fault),
-            );
+        let whom = Whom::reached(peer);
+        let told = match fault_of(reason, self.content.hash_kind()) {
+            Some(fault) => report(&self.shared, self.content, &whom, Deed::Fault(fault)),
+            None => ProviderFault::Unspecified,
+        };
+        if let Some(fault) = told_of(reason, told) {
+            let address = address.to_string();
+            self.entry
+                .update(|view| view.accused.add(whom.peer_id, &address, fault));
         }
         self.last_fault = Some(fault);
+        self.left.push(Left {
+            node_key: provider.peer.node_key(),
+            peer_id: provider.peer.candidate.peer_id,
+            address,
+            rate: provider.rate,
+        });
     }
 
     pub(super) fn consider(&mut self, candidate: Candidate) {
@@ -100,14 +117,9 @@ impl Driver {
         self.last_fault = Some(why);
         for address in &candidate.addresses {
             self.seen.remove(address);
-            let fault = ProviderFault::Unreachable;
-            report(
-                &self.shared,
-                self.content,
-                &candidate.peer_id,
-                *address,
-                Deed::Fault(fault),
-            );
+            let deed = Deed::Fault(ProviderFault::Unreachable);
+            let whom = Whom::absent(candidate, *address);
+            report(&self.shared, self.content, &whom, deed);
         }
     }
 
