@@ -1,0 +1,95 @@
+//! What was found out of trees lately, so that nobody is asked twice within seconds.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use zeroshare_content::TreeId;
+
+/// Nobody has it, for so long: somebody may get it at any moment.
+const NOBODY: Duration = Duration::from_secs(3);
+
+/// A neighbour has it, for so long; whoever uses the tree goes on with it.
+const SOMEBODY: Duration = Duration::from_secs(20);
+
+/// Answers that are remembered; the oldest go first.
+const MAX_ANSWERS: usize = 4096;
+
+/// What is known of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Nobody,
+    /// It is shown under this number.
+    Shown(u32),
+}
+
+/// Answers until they are too old.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    by_id: BTreeMap<TreeId, (Instant, Answer)>,
+}
+
+impl Answers {
+    /// Takes in an answer.
+    pub(crate) fn handle(&mut self, now: Instant, id: TreeId, answer: Answer) {
+        let lasts = match answer {
+            Answer::Nobody => NOBODY,
+            Answer::Shown(_) => SOMEBODY,
+        };
+        if self.by_id.len() >= MAX_ANSWERS {
+            self.by_id.retain(|_, (end, _)| *end > now);
+        }
+        if self.by_id.len() >= MAX_ANSWERS
+            && let Some(first) = self.by_id.iter().min_by_key(|(_, (end, _))| *end)
+        {
+            let first = *first.0;
+            self.by_id.remove(&first);
+        }
+        self.by_id.insert(id, (now + lasts, answer));
+    }
+
+    /// What is known, if it is not too old.
+    pub(crate) fn find(&self, now: Instant, id: &TreeId) -> Option<Answer> {
+        let (end, answer) = self.by_id.get(id)?;
+        (*end > now).then_some(*answer)
+    }
+
+    /// Forgets that nobody had it, where that was said: it is here now.
+    pub(crate) fn void(&mut self, id: &TreeId) {
+        self.by_id.remove(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroshare_content::Family;
+
+    use super::*;
+
+    fn id(number: u32) -> TreeId {
+        TreeId::of_manifest(Family::Sha256, &number.to_be_bytes())
+    }
+
+    #[test]
+    fn an_answer_lasts_for_seconds_and_a_later_one_replaces_it() {
+        let (mut answers, now) = (Answers::default(), Instant::now());
+        answers.handle(now, id(1), Answer::Nobody);
+        assert_eq!(answers.find(now, &id(1)), Some(Answer::Nobody));
+        assert_eq!(answers.find(now + NOBODY, &id(1)), None);
+        answers.handle(now, id(1), Answer::Shown(4));
+        assert_eq!(answers.find(now + NOBODY, &id(1)), Some(Answer::Shown(4)));
+        answers.void(&id(1));
+        assert_eq!(answers.find(now, &id(1)), None);
+    }
+
+    #[test]
+    fn answers_are_bounded_and_the_oldest_go_first() {
+        let (mut answers, now) = (Answers::default(), Instant::now());
+        for number in 0..5000_u32 {
+            let later = now + Duration::from_micros(number.into());
+            answers.handle(later, id(number), Answer::Nobody);
+        }
+        assert_eq!(answers.by_id.len(), MAX_ANSWERS);
+        assert_eq!(answers.find(now, &id(0)), None);
+        assert_eq!(answers.find(now, &id(4999)), Some(Answer::Nobody));
+    }
+}

@@ -1,0 +1,87 @@
+//! The mount as a process of its own: from arguments to an exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use zeroshare_api::connect::{LocalEndpoint, local_channel};
+use zeroshare_chassis::settings::{
+    CommonConfig, CommonSettings, ConfigFile, LogConfig, LogSettings,
+};
+use zeroshare_chassis::telemetry::TelemetrySettings;
+use zeroshare_chassis::{Env, process};
+
+use crate::run::RunError;
+use crate::settings::{Backing, MountConfig};
+
+/// Every table that the file may have: services of one machine share it.
+const TABLES: [&str; 5] = ["common", "discovery", "store", "fetcher", "log"];
+
+/// What the process is called in traces.
+const SERVICE: &str = "zeroshare-mount";
+
+/// Mounts a file system of all trees that this machine and its neighbours hold; a node must run.
+#[derive(Debug, Parser)]
+#[command(name = SERVICE, version)]
+pub struct Arguments {
+    /// The directory to mount on; made if it is not there.
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Let other users see it; for users other than root, /etc/fuse.conf must allow that [default: for root].
+    #[arg(long)]
+    allow_other: bool,
+    /// The configuration file [default: config.toml in the place for configuration].
+    #[arg(long, value_name = "FILE", env = "ZEROSHARE_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    common: CommonSettings,
+    #[command(flatten)]
+    log: LogSettings,
+}
+
+/// Does what the arguments say, and says how it ended.
+pub fn main(arguments: Arguments) -> ExitCode {
+    match arguments.act() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Arguments {
+    fn act(self) -> anyhow::Result<()> {
+        let env = Env::of_process();
+        let usual =
+            CommonConfig::resolve(self.common.clone(), CommonSettings::default(), &env)?.places;
+        let file = ConfigFile::open(self.config.as_deref(), &usual.config_file, &TABLES)?;
+        let common = CommonConfig::resolve(self.common, file.table("common")?, &env)?;
+        let log = LogConfig::resolve(&self.log, &file.table("log")?);
+        let telemetry = TelemetrySettings::new(SERVICE, log, &env);
+        let channel = |service| local_channel(&LocalEndpoint::Unix(common.places.socket(service)));
+        let config = MountConfig {
+            dir: self.dir,
+            allow_other: self.allow_other || rustix::process::geteuid().is_root(),
+            from: Vec::new(),
+        };
+        process::run(&telemetry, async move |lifetime| {
+            let backing = Backing {
+                fetcher: channel("fetcher"),
+                store: channel("store"),
+            };
+            let mounted = crate::mount(config, backing, lifetime).await?;
+            mounted.serve().await?;
+            Ok::<_, RunError>(())
+        })?;
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "nothing logs before telemetry runs, nor after it ended"
+)]
+fn report(error: &anyhow::Error) {
+    eprintln!("{SERVICE}: {error:#}");
+}

@@ -1,0 +1,439 @@
+//! What the kernel asks, and what it is answered.
+//!
+//! Whatever is known is answered at once; what takes time is handed to a task that answers later, so that nobody
+//! waits for somebody else's tree.
+
+mod attributes;
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fuser::{
+    Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
+    ReplyEntry, ReplyOpen, ReplyXattr, Request,
+};
+use tracing::{debug, warn};
+use zeroshare_content::TreeId;
+
+use crate::answers::Answer;
+use crate::caller;
+use crate::handles::{Open, OpenFile, read_at};
+use crate::place::{Place, ROOT};
+use crate::reading::{self, Range};
+use crate::root;
+use crate::shared::Shared;
+use crate::shown::{Node, Shown};
+use crate::table::Content;
+use attributes::Attributes;
+
+/// How long the kernel may believe what stands in the root: a tree that is complete becomes a link.
+const ROOT_TTL: Duration = Duration::from_secs(1);
+
+/// How long it may believe what a tree consists of: that never changes.
+const TREE_TTL: Duration = Duration::from_hours(1);
+
+/// A file of so many bytes is proven as a whole, and fetched before it is open.
+const SMALL_FILE: u64 = 1024 * 1024;
+
+/// Requests that the kernel sends ahead of those who wait for them.
+const MAX_BACKGROUND: u16 = 64;
+
+/// All trees, as a file system.
+#[derive(Debug)]
+pub(crate) struct Trees {
+    shared: Arc<Shared>,
+    attributes: Attributes,
+}
+
+impl Trees {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            attributes: Attributes::new(),
+        }
+    }
+
+    fn content(&self, place: Place) -> Option<Content> {
+        self.shared.table().find(place.tree).cloned()
+    }
+
+    fn shown(&self, place: Place) -> Option<Arc<Shown>> {
+        match self.content(place)? {
+            Content::Tree(shown) => Some(shown),
+            Content::Link(_) => None,
+        }
+    }
+
+    fn attributes_of(&self, inode: u64) -> Option<FileAttr> {
+        let Some(place) = Place::of(inode) else {
+            return (inode == ROOT).then(|| self.attributes.of_root());
+        };
+        self.attributes.of(place, &self.content(place)?)
+    }
+
+    fn lookup_in_root(&self, thread: u32, name: &OsStr, reply: ReplyEntry) {
+        let Some(id) = TreeId::from_directory_name(name.as_bytes()) else {
+            return reply.error(Errno::ENOENT);
+        };
+        if let Some(answer) = root::known(&self.shared, id) {
+            return answer_root(&self.shared, &self.attributes, answer, reply);
+        }
+        let (shared, attributes) = (self.shared.clone(), self.attributes.clone());
+        self.shared.spawn("look up a tree", async move {
+            tokio::select! {
+                answer = root::find(shared.clone(), id, thread) => {
+                    answer_root(&shared, &attributes, answer, reply);
+                }
+                () = shared.lifetime.stopping() => {}
+            }
+        });
+    }
+
+    /// Opens a file that is not here in full; a small one is brought first, so that nothing is open that cannot be read.
+    fn open_file(&self, thread: u32, file: Arc<OpenFile>, reply: ReplyOpen) {
+        let Node::File { line, size, .. } = file.node else {
+            return self.opened(file, reply);
+        };
+        if size == 0 || size > SMALL_FILE || file.stored(&self.shared).is_some() {
+            return self.opened(file, reply);
+        }
+        let range = Range {
+            line,
+            offset: 0,
+            len: 1,
+        };
+        let (shared, id) = (self.shared.clone(), file.shown.id());
+        self.shared.spawn("open a file", async move {
+            match fetched(&shared, thread, id, range).await {
+                Ok(_) => match shared.handles().add(Open::File(file)) {
+                    Some(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+                    None => reply.error(Errno::ENFILE),
+                },
+                Err(errno) => reply.error(errno),
+            }
+        });
+    }
+
+    fn opened(&self, file: Arc<OpenFile>, reply: ReplyOpen) {
+        match self.shared.handles().add(Open::File(file)) {
+            Some(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+            None => reply.error(Errno::ENFILE),
+        }
+    }
+
+    fn list_root(&self, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let Some(Open::Listing(names)) = self.shared.handles().find(handle.into()) else {
+            return reply.error(Errno::EBADF);
+        };
+        let dots = [OsStr::new("."), OsStr::new("..")];
+        let dots = dots.into_iter().map(|name| (FileType::Directory, name));
+        let links = names
+            .iter()
+            .map(|name| (FileType::Symlink, name.as_os_str()));
+        let entries = dots
+            .chain(links)
+            .zip(1..)
+            .skip(usize::try_from(offset).unwrap_or(usize::MAX));
+        for ((kind, name), next) in entries {
+            // Which number it will have when it is looked up is not known, and nobody may ask about this one.
+            let inode = if kind == FileType::Directory {
+                ROOT
+            } else {
+                u64::MAX
+            };
+            if reply.add(INodeNo(inode), next, kind, name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn list_tree(place: Place, shown: &Shown, offset: u64, mut reply: ReplyDirectory) {
+        let Some(entries) = shown.list(place.entry) else {
+            return reply.error(Errno::ENOTDIR);
+        };
+        let above = if place.entry == Shown::ROOT {
+            ROOT
+        } else {
+            let entry = shown.parent(place.entry);
+            Place { entry, ..place }.inode()
+        };
+        let dots = [
+            (place.inode(), FileType::Directory, b"." as &[u8]),
+            (above, FileType::Directory, b".." as &[u8]),
+        ];
+        let entries = entries.map(|(entry, name)| {
+            let kind = shown.node(entry).map_or(FileType::RegularFile, kind_of);
+            (Place { entry, ..place }.inode(), kind, name)
+        });
+        let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
+        for ((inode, kind, name), next) in dots.into_iter().chain(entries).zip(1..).skip(skipped) {
+            if reply.add(INodeNo(inode), next, kind, OsStr::from_bytes(name)) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+}
+
+impl Filesystem for Trees {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // What an old kernel does not know it does without.
+        for wanted in [
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+        ] {
+            let _unknown = config.add_capabilities(wanted);
+        }
+        let _nearest = config.set_max_background(MAX_BACKGROUND);
+        Ok(())
+    }
+
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let Some(place) = Place::of(parent.into()) else {
+            return self.lookup_in_root(request.pid(), name, reply);
+        };
+        let found = self.shown(place).and_then(|shown| {
+            let entry = shown.find(place.entry, name.as_bytes())?;
+            let place = Place { entry, ..place };
+            self.attributes.of(place, &Content::Tree(shown))
+        });
+        match found {
+            Some(attributes) => {
+                self.shared.table().looked_up(place.tree);
+                reply.entry(&TREE_TTL, &attributes, Generation(0));
+            }
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn forget(&self, _request: &Request, inode: INodeNo, lookups: u64) {
+        if let Some(place) = Place::of(inode.into()) {
+            self.shared.table().forgotten(place.tree, lookups);
+        }
+    }
+
+    fn getattr(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        _handle: Option<FileHandle>,
+        reply: ReplyAttr,
+    ) {
+        match self.attributes_of(inode.into()) {
+            Some(attributes) => reply.attr(&TREE_TTL, &attributes),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn readlink(&self, _request: &Request, inode: INodeNo, reply: ReplyData) {
+        let place = Place::of(inode.into());
+        match place.and_then(|place| Some((place, self.content(place)?))) {
+            Some((_, Content::Link(path))) => reply.data(path.as_os_str().as_bytes()),
+            Some((place, Content::Tree(shown))) => match shown.target(place.entry) {
+                Some(target) => reply.data(target),
+                None => reply.error(Errno::EINVAL),
+            },
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn open(&self, request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let found = Place::of(inode.into()).and_then(|place| {
+            let shown = self.shown(place)?;
+            let node = shown.node(place.entry)?;
+            Some(Arc::new(OpenFile::new(shown, node)))
+        });
+        match found {
+            Some(file) => self.open_file(request.pid(), file, reply),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        _inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let Some(Open::File(file)) = self.shared.handles().find(handle.into()) else {
+            return reply.error(Errno::EBADF);
+        };
+        match file.node {
+            Node::Manifest { .. } => {
+                let text = file.shown.manifest().text();
+                let from = usize::try_from(offset)
+                    .unwrap_or(usize::MAX)
+                    .min(text.len());
+                let to = from.saturating_add(size as usize).min(text.len());
+                reply.data(&text[from..to]);
+            }
+            Node::File {
+                line, size: whole, ..
+            } => {
+                let len = u64::from(size).min(whole.saturating_sub(offset));
+                if len == 0 {
+                    return reply.data(&[]);
+                }
+                if let Some(stored) = file.stored(&self.shared) {
+                    return match read_at(stored, offset, usize::try_from(len).unwrap_or(0)) {
+                        Ok(bytes) => reply.data(&bytes),
+                        Err(error) => {
+                            warn!(id = %file.shown.id(), %error, "a stored file cannot be read");
+                            reply.error(Errno::EIO);
+                        }
+                    };
+                }
+                let (shared, thread, id) = (self.shared.clone(), request.pid(), file.shown.id());
+                let range = Range { line, offset, len };
+                self.shared.spawn("read a file", async move {
+                    match fetched(&shared, thread, id, range).await {
+                        Ok(bytes) => reply.data(&bytes),
+                        Err(errno) => reply.error(errno),
+                    }
+                });
+            }
+            Node::Directory { .. } | Node::Link { .. } => reply.error(Errno::EINVAL),
+        }
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        _inode: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.shared.handles().remove(handle.into());
+        reply.ok();
+    }
+
+    fn opendir(&self, _request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        if Place::of(inode.into()).is_some() {
+            let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
+            return reply.opened(FileHandle(0), flags);
+        }
+        let names = Arc::new(root::names(&self.shared));
+        match self.shared.handles().add(Open::Listing(names)) {
+            Some(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            None => reply.error(Errno::ENFILE),
+        }
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        reply: ReplyDirectory,
+    ) {
+        let Some(place) = Place::of(inode.into()) else {
+            return self.list_root(handle, offset, reply);
+        };
+        match self.shown(place) {
+            Some(shown) => Self::list_tree(place, &shown, offset, reply),
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        _inode: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.shared.handles().remove(handle.into());
+        reply.ok();
+    }
+
+    fn getxattr(
+        &self,
+        _request: &Request,
+        _inode: INodeNo,
+        _name: &OsStr,
+        _size: u32,
+        reply: ReplyXattr,
+    ) {
+        // Trees have none.
+        reply.error(Errno::ENODATA);
+    }
+
+    fn listxattr(&self, _request: &Request, _inode: INodeNo, size: u32, reply: ReplyXattr) {
+        if size == 0 {
+            reply.size(0);
+        } else {
+            reply.data(&[]);
+        }
+    }
+
+    fn flush(
+        &self,
+        _request: &Request,
+        _inode: INodeNo,
+        _handle: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.ok();
+    }
+}
+
+/// Answers a lookup in the root.
+fn answer_root(shared: &Shared, attributes: &Attributes, answer: Answer, reply: ReplyEntry) {
+    let Answer::Shown(tree) = answer else {
+        return reply.error(Errno::ENOENT);
+    };
+    let place = Place {
+        tree,
+        entry: Shown::ROOT,
+    };
+    let content = shared.table().find(tree).cloned();
+    match content.and_then(|content| attributes.of(place, &content)) {
+        Some(found) => {
+            shared.table().looked_up(tree);
+            reply.entry(&ROOT_TTL, &found, Generation(0));
+        }
+        None => reply.error(Errno::ENOENT),
+    }
+}
+
+/// Bytes that the fetcher brings, unless whoever waits for them is killed or the mount ends.
+async fn fetched(shared: &Shared, thread: u32, id: TreeId, range: Range) -> Result<Vec<u8>, Errno> {
+    let read = tokio::select! {
+        read = reading::read(shared, id, range) => read,
+        () = caller::killed(thread) => {
+            debug!(%id, thread, "whoever waited for bytes was killed");
+            return Err(Errno::EINTR);
+        }
+        () = shared.lifetime.stopping() => return Err(Errno::EIO),
+    };
+    read.map_err(|fault| {
+        warn!(%id, line = range.line, offset = range.offset, %fault, "a file cannot be read");
+        // Whoever looks it up again asks anew who has it.
+        shared.answers().void(&id);
+        Errno::EIO
+    })
+}
+
+fn kind_of(node: Node) -> FileType {
+    match node {
+        Node::Directory { .. } => FileType::Directory,
+        Node::Manifest { .. } | Node::File { .. } => FileType::RegularFile,
+        Node::Link { .. } => FileType::Symlink,
+    }
+}

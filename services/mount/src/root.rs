@@ -1,0 +1,65 @@
+//! The root of the mount: every digest that is asked for, and what this machine holds.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Instant;
+
+use zeroshare_content::TreeId;
+
+use crate::answers::Answer;
+use crate::caller;
+use crate::questions::ask;
+use crate::shared::Shared;
+use crate::table::Content;
+
+/// What is known of a tree without asking anybody.
+pub(crate) fn known(shared: &Shared, id: TreeId) -> Option<Answer> {
+    let path = shared.held().path(&id).map(ToOwned::to_owned);
+    if let Some(path) = path {
+        let shown = shared.table().show(id, Content::Link(path));
+        return Some(shown.map_or(Answer::Nobody, Answer::Shown));
+    }
+    if !zeroshare_content::ContentId::Tree(id).travels() {
+        return Some(Answer::Nobody);
+    }
+    let answer = shared.answers().find(Instant::now(), &id)?;
+    match answer {
+        // It may have had to make room.
+        Answer::Shown(number) if shared.table().find(number).is_none() => None,
+        Answer::Shown(_) | Answer::Nobody => Some(answer),
+    }
+}
+
+/// Finds a tree among the neighbours, for as long as this caller may wait.
+pub(crate) async fn find(shared: Arc<Shared>, id: TreeId, thread: u32) -> Answer {
+    let process = caller::process_of(thread);
+    let turn = shared.patience().begin(Instant::now(), process);
+    let Some(turn) = turn else {
+        return Answer::Nobody;
+    };
+    let answer = match ask(&shared, id) {
+        Some(mut asked) => {
+            let heard = tokio::time::timeout(turn.limit, asked.wait_for(Option::is_some)).await;
+            match heard {
+                Ok(Ok(answer)) => *answer,
+                Ok(Err(_)) | Err(_) => None,
+            }
+        }
+        None => None,
+    };
+    let now = Instant::now();
+    shared.patience().end(now, &turn);
+    answer.unwrap_or_else(|| {
+        // The next one does not wait, unless an answer comes after all.
+        let mut answers = shared.answers();
+        answers.find(now, &id).unwrap_or_else(|| {
+            answers.handle(now, id, Answer::Nobody);
+            Answer::Nobody
+        })
+    })
+}
+
+/// The names of all trees that are here in full.
+pub(crate) fn names(shared: &Shared) -> Vec<OsString> {
+    shared.held().names()
+}
