@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    add, cancel, completions, config, digest, fetch, find, man, node, pause, peers, repair, share,
-    verify,
+    add, cancel, completions, config, digest, doctor, fetch, find, man, mount, node, pause, peers,
+    repair, share, verify,
 };
 use crate::render::ColorChoice;
 use zeroshare_chassis::settings::LogSettings;
@@ -76,6 +76,8 @@ pub enum Command {
     Add(add::AddArguments),
     /// Offer single files to others, and print their ids; or take them back.
     Share(share::ShareArguments),
+    /// Show all trees of this machine and its neighbours as a file system.
+    Mount(mount::MountArguments),
     /// Say who has a tree or file, and how much it is.
     Find(find::FindArguments),
     /// List the machines that are heard, and those that are banned; forgive these.
@@ -99,6 +101,8 @@ pub enum Command {
     /// Say how the running node is.
     #[command(after_help = "Examples:\n  zeroshare status\n  zeroshare status --json")]
     Status,
+    /// Test the network and this machine, and say what to do about what is wrong.
+    Doctor(doctor::DoctorArguments),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),

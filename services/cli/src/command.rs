@@ -5,11 +5,13 @@ pub mod cancel;
 pub mod completions;
 pub mod config;
 pub mod digest;
+pub mod doctor;
 pub mod fetch;
 pub mod fetches;
 pub mod find;
 pub mod list;
 pub mod man;
+pub mod mount;
 pub mod node;
 pub mod pause;
 pub mod peers;
@@ -32,6 +34,7 @@ pub async fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
     match command {
         Command::Node(arguments) => node::run(*arguments, session).await,
         Command::Fetch(arguments) => fetch::run(arguments, session).await,
+        Command::Mount(arguments) => mount::run(arguments, session).await,
         Command::Peers(arguments) => peers::run(arguments, session).await,
         Command::Repair(arguments) => repair::run(arguments, session).await,
         Command::Add(arguments) => session.unless_stopped(add::run(arguments, session)).await,
@@ -54,6 +57,9 @@ pub async fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
             session
                 .unless_stopped(digest::run(arguments, session))
                 .await
+        }
+        Command::Doctor(doctor::DoctorArguments {}) => {
+            session.unless_stopped(doctor::run(session)).await
         }
         Command::Status => session.unless_stopped(status::run(session)).await,
         Command::Config(command) => config::run(&command, session),

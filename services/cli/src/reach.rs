@@ -80,6 +80,11 @@ impl Needs {
         of: Of::SameUser,
         ..Self::ADD
     };
+    /// Who is there, and what is here.
+    pub const DIAGNOSIS: Self = Self {
+        own: &["discovery", "store"],
+        of: Of::Anybody,
+    };
     /// A node that runs.
     pub const RUNNING_NODE: Self = Self {
         own: &[],

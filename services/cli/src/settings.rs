@@ -125,7 +125,9 @@ fn resolve(
     }
     let mut discovery =
         DiscoveryConfig::resolve(flags.discovery, file.table("discovery")?, &common)?;
-    let store = StoreConfig::resolve(flags.store, file.table("store")?, &common)?;
+    let mut store = StoreConfig::resolve(flags.store, file.table("store")?, &common)?;
+    // Who is not spoken with does not read either.
+    store.left_alone = discovery.left_alone.clone();
     // Who may read may also ask.
     discovery.allowed.extend(store.allow.iter().copied());
     let mut fetcher = FetcherConfig::resolve(flags.fetcher, file.table("fetcher")?, &common)?;
@@ -149,6 +151,22 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn whom_discovery_leaves_alone_does_not_read() {
+        let mut flags = Settings::default();
+        flags.discovery.no_interface = vec!["tun*".parse().unwrap()];
+        let home = ("HOME".to_owned(), "/nowhere".into());
+        let env = Env {
+            vars: BTreeMap::from([home]),
+            uid: 1000,
+        };
+
+        let resolved = Resolved::new(flags, None, &env).unwrap();
+
+        assert_eq!(resolved.store.left_alone, resolved.discovery.left_alone);
+        assert_eq!(resolved.store.left_alone.excluded.len(), 1);
+    }
 
     #[test]
     fn who_may_read_may_also_ask() {

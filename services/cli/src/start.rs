@@ -112,6 +112,7 @@ fn telemetry_settings(
     session: &Session,
 ) -> Result<TelemetrySettings, Failure> {
     let is_node = matches!(command, Command::Node(_));
+    let serves = is_node || matches!(command, Command::Mount(_));
     // Commands that need no configuration work without a right one, so that one can get it right.
     let file = settings::log_settings(session.named_config.as_deref(), &session.env);
     let file = if is_node {
@@ -129,7 +130,7 @@ fn telemetry_settings(
         log,
         &session.env,
     );
-    if !is_node && telemetry.filter.is_none() {
+    if !serves && telemetry.filter.is_none() {
         let ours = match log.verbosity {
             0 => "error",
             1 => "info",

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use serde::Serialize;
-use zeroshare_wire::pb::fetcher::v1::{Fetch, FetchState, ListFetchesRequest, PeerShare};
+use zeroshare_wire::pb::fetcher::v1::{
+    Fetch, FetchState, ListFetchesRequest, PeerFault, PeerShare,
+};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -38,6 +40,7 @@ pub(crate) struct ShareDocument {
     pub(crate) address: String,
     pub(crate) received_bytes: u64,
     pub(crate) bytes_per_second: u64,
+    pub(crate) fault: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,6 +79,7 @@ impl From<&PeerShare> for ShareDocument {
             address: share.address.clone(),
             received_bytes: share.received_bytes,
             bytes_per_second: share.bytes_per_second,
+            fault: fault_name(share.fault()),
         }
     }
 }
@@ -113,6 +117,40 @@ pub async fn run(session: &Session) -> Result<Exit, Failure> {
         .collect();
     session.output.report(&FetchesReport { fetches })?;
     Ok(Exit::Done)
+}
+
+/// A fault's name, as in the contract.
+fn fault_name(fault: PeerFault) -> Option<&'static str> {
+    match fault {
+        PeerFault::Unspecified => None,
+        PeerFault::Violation => Some("violation"),
+        PeerFault::Corrupt => Some("corrupt"),
+        PeerFault::WrongBytes => Some("wrong_bytes"),
+        PeerFault::Convicted => Some("convicted"),
+    }
+}
+
+/// What somebody did, for people; `None`: nothing wrong.
+pub(crate) fn accusation(share: &PeerShare) -> Option<String> {
+    let deed = match share.fault() {
+        PeerFault::Unspecified => return None,
+        PeerFault::Violation => "broke the protocol; nothing of that was kept",
+        PeerFault::Corrupt => {
+            "found its own copy damaged: `zeroshare repair` there brings it right again"
+        }
+        PeerFault::WrongBytes => {
+            "sent wrong bytes, of which nothing was kept: it lied, or a disk, the network or a memory is at fault"
+        }
+        PeerFault::Convicted => {
+            "sent wrong bytes and insisted on them; nothing was kept, and it is not asked for a while (`zeroshare peers`)"
+        }
+    };
+    let name = if share.address.is_empty() {
+        &share.peer_id
+    } else {
+        &share.address
+    };
+    Some(format!("{name} {deed}"))
 }
 
 /// A state's name, as in the contract.

@@ -1,6 +1,9 @@
 //! `zeroshare find`: who has it, and how much it is.
 
 mod ask;
+mod explain;
+pub(in crate::command) mod story;
+mod why;
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -22,12 +25,15 @@ use crate::reach::{Needs, Services};
 use crate::render::{Page, Report, Table, words};
 use crate::session::Session;
 use crate::words::{of_reason, of_status};
-use ask::Holder;
+use ask::{Asker, Holder, holders};
+use story::Line;
+use why::Why;
 
 const EXAMPLES: &str = "\
 Examples:
   zeroshare find sha256new_…
   zeroshare find sha256new_… --wait 5s
+  zeroshare find sha256new_… --explain
   zeroshare find sha256new_… --from 192.168.1.7";
 
 /// As long as a fetch looks for peers by default.
@@ -48,6 +54,10 @@ pub struct FindArguments {
     /// Ask this host only, and nobody by datagram; may be repeated.
     #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
     pub from: Vec<String>,
+
+    /// Tell what happens: whose summaries match, who is asked how and when, who answers, and why nobody has it.
+    #[arg(long, conflicts_with = "from")]
+    pub explain: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,6 +70,12 @@ struct FindReport {
     /// Its files and links; null for a blob, and while nobody described it.
     files: Option<u64>,
     providers: Vec<Holder>,
+    /// What happened, with `--explain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    story: Option<Vec<Line>>,
+    /// Why nobody has it, with `--explain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<Vec<Why>>,
 }
 
 impl Report for FindReport {
@@ -75,6 +91,14 @@ impl Report for FindReport {
         if let Some(path) = &self.path {
             writeln!(page, "here: {path}")?;
         }
+        if let Some(story) = &self.story {
+            write_story(story, page)?;
+        }
+        for why in self.why.iter().flatten() {
+            page.bad("nobody: ")?;
+            writeln!(page, "{}", why.text)?;
+            writeln!(page, "        {}", why.advice)?;
+        }
         if self.providers.is_empty() {
             return Ok(());
         }
@@ -84,6 +108,13 @@ impl Report for FindReport {
         }
         table.write(page)
     }
+}
+
+fn write_story(story: &[Line], page: &mut Page) -> fmt::Result {
+    for line in story {
+        writeln!(page, "{:>9.1} ms  {}", line.after_ms, line.text)?;
+    }
+    Ok(())
 }
 
 /// What a manifest tells up front.
@@ -97,7 +128,42 @@ struct Described {
 pub async fn run(arguments: FindArguments, session: &Session) -> Result<Exit, Failure> {
     let services = session.services(Needs::ALL)?;
     let span = info_span!(parent: None, "cli.find", id = %arguments.id);
-    find(&arguments, session, &services).instrument(span).await
+    let finding = async {
+        if arguments.explain {
+            explain(&arguments, session, &services).await
+        } else {
+            find(&arguments, session, &services).await
+        }
+    };
+    finding.instrument(span).await
+}
+
+/// Tells the whole story, also that of finding nobody.
+async fn explain(
+    arguments: &FindArguments,
+    session: &Session,
+    services: &Services,
+) -> Result<Exit, Failure> {
+    let id = arguments.id;
+    let wait = arguments.wait.unwrap_or(DEFAULT_WAIT);
+    let asker = Asker::new(session)?;
+    let explained = explain::explained(&asker, services.discovery(), id, wait).await?;
+    // Only now: another lookup beside it would mix with the story.
+    let described = describe_any(services, id, &[], wait).await?;
+    let providers = holders(explained.asked);
+    let is_nobody = providers.is_empty() && described.is_none();
+    let mut report = report(id, providers, described);
+    report.why = Some(if report.path.is_some() {
+        Vec::new()
+    } else {
+        explained.why
+    });
+    report.story = Some(explained.story);
+    session.output.report(&report)?;
+    if is_nobody {
+        return Err(nobody_has(id));
+    }
+    conclude(&report)
 }
 
 async fn find(
@@ -107,45 +173,41 @@ async fn find(
 ) -> Result<Exit, Failure> {
     let id = arguments.id;
     let wait = arguments.wait.unwrap_or(DEFAULT_WAIT);
+    let asker = Asker::new(session)?;
     let asking = async {
         if arguments.from.is_empty() {
-            ask::discovered(services.discovery(), id, wait).await
+            asker.discovered(services.discovery(), id, wait).await
         } else {
-            Ok(ask::named(&arguments.from, id).await)
+            Ok(asker.named(&arguments.from, id).await)
         }
     };
-    let describing = async {
-        match id {
-            ContentId::Tree(tree) => describe(services, tree, &arguments.from, wait).await,
-            ContentId::Blob(_) => Ok(None),
-        }
-    };
+    let describing = describe_any(services, id, &arguments.from, wait);
     let (providers, described) = tokio::join!(asking, describing);
     let (providers, described) = (providers?, described?);
-    let here = described
-        .as_ref()
-        .and_then(|described| described.path.clone());
-    if providers.is_empty() && here.is_none() && described.is_none() {
-        return Err(of_reason(
-            &id.to_string(),
-            ErrorReason::NoProviders,
-            "",
-            &|_| None,
-        ));
+    if providers.is_empty() && described.is_none() {
+        return Err(nobody_has(id));
     }
-    let stated = providers.iter().find_map(|holder| holder.size_bytes);
-    let report = FindReport {
-        content_id: id.to_string(),
-        path: here,
-        size_bytes: described
-            .as_ref()
-            .map(|described| described.size_bytes)
-            .or(stated),
-        files: described.map(|described| described.files),
-        providers,
-    };
+    let report = report(id, providers, described);
     session.output.report(&report)?;
     conclude(&report)
+}
+
+fn nobody_has(id: ContentId) -> Failure {
+    of_reason(&id.to_string(), ErrorReason::NoProviders, "", &|_| None)
+}
+
+fn report(id: ContentId, providers: Vec<Holder>, described: Option<Described>) -> FindReport {
+    let stated = providers.iter().find_map(|holder| holder.size_bytes);
+    let size = described.as_ref().map(|described| described.size_bytes);
+    FindReport {
+        content_id: id.to_string(),
+        size_bytes: size.or(stated),
+        files: described.as_ref().map(|described| described.files),
+        path: described.and_then(|described| described.path),
+        providers,
+        story: None,
+        why: None,
+    }
 }
 
 /// What is said by datagram only is no success: it may be of a node that is gone.
@@ -162,6 +224,18 @@ fn conclude(report: &FindReport) -> Result<Exit, Failure> {
     Err(Failure::new(Exit::Nobody, reason, message).advise(
         "They may have gone, or a firewall keeps their port closed; `zeroshare peers` lists those that are heard.",
     ))
+}
+
+async fn describe_any(
+    services: &Services,
+    id: ContentId,
+    from: &[String],
+    wait: Duration,
+) -> Result<Option<Described>, Failure> {
+    match id {
+        ContentId::Tree(tree) => describe(services, tree, from, wait).await,
+        ContentId::Blob(_) => Ok(None),
+    }
 }
 
 /// Reads the tree's manifest, from here or from a peer; `None` when nobody has it.
@@ -244,6 +318,8 @@ mod tests {
                 total_pieces: None,
                 size_bytes: None,
             }],
+            story: None,
+            why: None,
         }
     }
 

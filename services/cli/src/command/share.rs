@@ -20,7 +20,10 @@ use crate::words::of_status;
 const EXAMPLES: &str = "\
 Standard output has the id of each file and its path. Whoever has the id fetches the file with `zeroshare fetch ID`; its name
 travels along. The node reads it where it lies: nothing is copied. As soon as it changes, moves or vanishes it is not offered
-any more; changed bytes are never sent. Files are shared by the user as whom the node runs, and by root.
+any more; changed bytes are never sent.
+
+Files are shared by the user as whom the node runs, and by root; a machine's node refuses all other users, because what it may
+read is not theirs to publish. They share from a node of their own.
 
 Examples:
   zeroshare share debian-13.iso

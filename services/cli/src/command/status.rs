@@ -50,6 +50,18 @@ struct DiscoveryPart {
     received_datagrams: u64,
     dropped_datagrams: u64,
     live_peers: u32,
+    /// Whether it hears members of its group only.
+    in_group: bool,
+    /// Machines heard that are not of its group, or of one.
+    outsiders: Vec<OutsiderPart>,
+}
+
+#[derive(Debug, Serialize)]
+struct OutsiderPart {
+    address: String,
+    datagrams: u64,
+    last_seen_time: Option<String>,
+    in_group: bool,
 }
 
 #[derive(Debug, Serialize)]

@@ -74,6 +74,7 @@ impl OwnServices {
             let listeners = StoreListeners {
                 local: vec![local],
                 lan: Vec::new(),
+                tls: None,
             };
             let run = zeroshare_store::run(settings.store, listeners, lifetime.clone());
             lifetime.spawn("own store", logged("store", run));

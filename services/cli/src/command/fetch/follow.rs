@@ -10,9 +10,10 @@ use tracing::{Instrument as _, info_span};
 use zeroshare_wire::pb::errors::v1::ErrorReason;
 use zeroshare_wire::pb::fetcher::v1::{Fetch, FetchState, StartFetchRequest, WatchFetchRequest};
 
+use crate::command::fetches::accusation;
 use crate::failure::Failure;
 use crate::reach::Services;
-use crate::render::{Phase, Progress, Step, Track};
+use crate::render::{Phase, Progress, Shape, Step, Track};
 use crate::session::{Session, interrupted};
 use crate::words::{of_reason, of_status};
 
@@ -148,6 +149,7 @@ impl<'a> Follower<'a> {
                 &|_| None,
             )
         };
+        self.accuse(&fetch);
         match fetch.state() {
             FetchState::Succeeded => Ok(Attempt::Done(fetch)),
             FetchState::Cancelled => Err(Failure::failed(format!(
@@ -166,6 +168,16 @@ impl<'a> Follower<'a> {
                 ))),
                 _ => Err(failure()),
             },
+        }
+    }
+
+    /// Tells people whose bytes were wrong; programs find it beside the peers.
+    fn accuse(&self, fetch: &Fetch) {
+        let peers = fetch.progress.iter().flat_map(|progress| &progress.peers);
+        for words in peers.filter_map(accusation) {
+            if self.session.output.shape() == Shape::Human {
+                self.progress.note(&words);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use tokio::sync::oneshot;
 use zeroshare_chassis::Lifetime;
 use zeroshare_chassis::listen::{ListenError, LocalAddress, LocalListener, bind_lan};
+use zeroshare_chassis::serve::Tls;
 use zeroshare_discovery::DiscoveryListeners;
 use zeroshare_fetcher::FetcherListeners;
 use zeroshare_store::StoreListeners;
@@ -21,6 +22,7 @@ pub(super) struct Bound {
     store: Vec<LocalListener>,
     fetcher: Vec<LocalListener>,
     lan: Vec<TcpListener>,
+    tls: Option<Tls>,
 }
 
 impl Bound {
@@ -36,6 +38,10 @@ impl Bound {
             store: listen(&settings.store.local)?,
             fetcher: listen(&settings.fetcher.local)?,
             lan,
+            tls: settings
+                .store
+                .tls()
+                .map_err(|error| Failure::because("cannot serve the group", &error))?,
         })
     }
 
@@ -61,6 +67,7 @@ pub(super) async fn run(
     let listeners = StoreListeners {
         local: bound.store,
         lan: bound.lan,
+        tls: bound.tls,
     };
     let writable = vec![settings.common.places.cache_dir.clone()];
     let store = store_thread::start(settings.store, listeners, writable, lifetime.clone())?;

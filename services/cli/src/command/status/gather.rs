@@ -4,15 +4,18 @@ use zeroshare_api::deadline;
 use zeroshare_api::health::{Health, check_health_over};
 use zeroshare_chassis::lock;
 use zeroshare_chassis::places::Owner;
-use zeroshare_wire::pb::discovery::v1::{DescribeNetworkRequest, DescribeNetworkResponse};
+use zeroshare_wire::convert::socket_address;
+use zeroshare_wire::pb::discovery::v1::{
+    DescribeNetworkRequest, DescribeNetworkResponse, Outsider,
+};
 use zeroshare_wire::pb::fetcher::v1::{Fetch, FetchState, ListFetchesRequest};
 use zeroshare_wire::pb::store::v1::{DescribeStoreRequest, DescribeStoreResponse};
 
 use std::time::Duration;
 
 use super::{
-    DiscoveryPart, FetcherPart, InterfacePart, NodePart, RootPart, ServicePart, StatusReport,
-    StorePart,
+    DiscoveryPart, FetcherPart, InterfacePart, NodePart, OutsiderPart, RootPart, ServicePart,
+    StatusReport, StorePart,
 };
 use crate::reach::{SERVICES, Services};
 use crate::render::words;
@@ -93,6 +96,21 @@ fn discovery_part(network: DescribeNetworkResponse) -> DiscoveryPart {
         received_datagrams: network.received_datagrams,
         dropped_datagrams: network.drops.iter().map(|drop| drop.datagrams).sum(),
         live_peers: network.live_peers,
+        in_group: network.in_group,
+        outsiders: network.outsiders.iter().map(outsider_part).collect(),
+    }
+}
+
+fn outsider_part(outsider: &Outsider) -> OutsiderPart {
+    let address = outsider.address.as_ref();
+    let address = address.and_then(|address| socket_address("address", address).ok());
+    OutsiderPart {
+        address: address
+            .map(|address| address.to_string())
+            .unwrap_or_default(),
+        datagrams: outsider.datagrams,
+        last_seen_time: words::moment(outsider.last_seen_time.as_ref()),
+        in_group: outsider.in_group,
     }
 }
 

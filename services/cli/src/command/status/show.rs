@@ -69,6 +69,17 @@ fn write_discovery(discovery: &DiscoveryPart, page: &mut Page) -> fmt::Result {
         discovery.received_datagrams,
         discovery.dropped_datagrams
     )?;
+    if discovery.in_group {
+        writeln!(page, "  in a group: hears and answers its members only")?;
+    }
+    for outsider in &discovery.outsiders {
+        let why = match (discovery.in_group, outsider.in_group) {
+            (true, true) => "has another group secret",
+            (true, false) => "has no group secret",
+            (false, _) => "is in a group, and this node in none",
+        };
+        page.bad(&format!("  not heard: {} {why}\n", outsider.address))?;
+    }
     for interface in &discovery.interfaces {
         let roads = match interface.roads.as_slice() {
             [] => "no road to everybody".to_owned(),
