@@ -24,10 +24,11 @@ use zeroshare_content::ContentId;
 use zeroshare_wire::{
     convert::{content_ids, optional_duration, store_address},
     pb::discovery::v1::{
-        DescribeNetworkRequest, DescribeNetworkResponse, FindProvidersRequest,
-        FindProvidersResponse, ForgivePeerRequest, ForgivePeerResponse, HoldingClaim,
-        ListBansRequest, ListBansResponse, Peer, ReportProviderRequest, ReportProviderResponse,
-        WatchPeersRequest, WatchPeersResponse, watch_peers_response,
+        CheckNetworkRequest, CheckNetworkResponse, DescribeNetworkRequest, DescribeNetworkResponse,
+        ExplainFindRequest, ExplainFindResponse, FindProvidersRequest, FindProvidersResponse,
+        ForgivePeerRequest, ForgivePeerResponse, HoldingClaim, ListBansRequest, ListBansResponse,
+        Peer, ReportProviderRequest, ReportProviderResponse, WatchPeersRequest, WatchPeersResponse,
+        watch_peers_response,
     },
 };
 
@@ -232,6 +233,24 @@ impl DiscoveryService for Service {
             live_peers: u32::try_from(live).unwrap_or(u32::MAX),
             ..DescribeNetworkResponse::default()
         }))
+    }
+
+    type ExplainFindStream = tokio_stream::Empty<Result<ExplainFindResponse, Status>>;
+
+    async fn explain_find(
+        &self,
+        _request: Request<ExplainFindRequest>,
+    ) -> Result<Response<Self::ExplainFindStream>, Status> {
+        Err(Status::unimplemented("a test's discovery explains nothing"))
+    }
+
+    type CheckNetworkStream = tokio_stream::Empty<Result<CheckNetworkResponse, Status>>;
+
+    async fn check_network(
+        &self,
+        _request: Request<CheckNetworkRequest>,
+    ) -> Result<Response<Self::CheckNetworkStream>, Status> {
+        Err(Status::unimplemented("a test's discovery has no network"))
     }
 }
 

@@ -8,7 +8,7 @@ use zeroshare_wire::datagram::{
 pub fn check(bytes: &[u8]) {
     let _origin = origin(bytes);
     let _verified = verify_origin(bytes, NodeId::from_bytes([0; 16]));
-    for group in [GroupKey::none(), GroupKey::from_secret([7; 32])] {
+    for group in [GroupKey::none(), GroupKey::from_keys([7; 32], [7; 32])] {
         let Ok(datagram) = decode(bytes, &group) else {
             continue;
         };

@@ -63,10 +63,16 @@ fn dependencies_point_down() -> anyhow::Result<()> {
         "zeroshare-wire",
         &["zeroshare-content", "zeroshare-proof"],
     );
+    only(&graph, "zeroshare-identity", &["zeroshare-wire"]);
     let bottom = ["zeroshare-content", "zeroshare-proof", "zeroshare-wire"];
-    for middle in ["zeroshare-api", "zeroshare-shelf", "zeroshare-staging"] {
+    for middle in ["zeroshare-shelf", "zeroshare-staging"] {
         only(&graph, middle, &bottom);
     }
+    only(
+        &graph,
+        "zeroshare-api",
+        &["zeroshare-identity", "zeroshare-proof", "zeroshare-wire"],
+    );
     Ok(())
 }
 
