@@ -9,8 +9,9 @@ use anyhow::{Context as _, bail};
 
 use crate::{Host, neighbours::LargeNeighbourTable};
 
-/// LANs with more hosts need a larger neighbour table.
-const MANY_HOSTS: u8 = 20;
+/// LANs with more hosts need a larger neighbour table: 17 that know each other by IPv4, IPv6 and link-local addresses have
+/// 800 entries in it, and other LANs may be there at the same time.
+const MANY_HOSTS: u8 = 8;
 
 static LANS: AtomicU32 = AtomicU32::new(0);
 
@@ -119,6 +120,15 @@ impl Lan {
             ip(&words)?;
         }
         Ok(())
+    }
+
+    /// Keeps a host from everybody else who is kept so, as guest Wi-Fi does.
+    pub fn isolate(&self, n: u8) -> anyhow::Result<()> {
+        let (switch, port) = (self.switch(), format!("v{n}"));
+        let words = [
+            "netns", "exec", &switch, "bridge", "link", "set", "dev", &port, "isolated", "on",
+        ];
+        ip(&words)
     }
 
     /// Removes a host's interface, as when a card is pulled.

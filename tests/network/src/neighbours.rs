@@ -2,10 +2,14 @@ use std::{fs, path::PathBuf};
 
 use anyhow::Context as _;
 
-/// The kernel's neighbour table is one for all namespaces, and full at 1,024 entries: less than 50 hosts have that all know each other.
+/// The kernel's neighbour table is one for all namespaces, and full at 1,024 entries: less than 50 hosts have that all know each other. Who
+/// is not in it cannot be spoken to.
 const ENTRIES: u32 = 16_384;
 
-/// A larger neighbour table, as long as it lives.
+/// Where `ip netns` keeps namespaces.
+const NAMESPACES: &str = "/run/netns";
+
+/// A larger neighbour table, as long as it lives, and as long as anybody else needs it.
 #[derive(Debug)]
 pub(crate) struct LargeNeighbourTable(Vec<(PathBuf, String)>);
 
@@ -30,6 +34,12 @@ impl LargeNeighbourTable {
 
 impl Drop for LargeNeighbourTable {
     fn drop(&mut self) {
+        // Other LANs found it raised, and rely on it.
+        let namespaces = fs::read_dir(NAMESPACES).into_iter().flatten().flatten();
+        let mut names = namespaces.map(|entry| entry.file_name());
+        if names.any(|name| name.as_encoded_bytes().starts_with(b"zs")) {
+            return;
+        }
         for (path, value) in self.0.iter().rev() {
             // A limit that stays raised harms nobody.
             fs::write(path, value).ok();

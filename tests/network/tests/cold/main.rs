@@ -1,13 +1,15 @@
 //! Several machines want the same file at the same moment, and nobody has it.
 
+mod authority;
 mod upstream;
 
 use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use zeroshare_content::{BlobId, HashKind};
-use zeroshare_network::{Host, Lan, Running, wait_until};
+use zeroshare_network::{Host, Lan, Running, program, wait_until};
 
+use authority::Authority;
 use upstream::{Upstream, Ways};
 
 const SIZE: usize = 24 * 1024 * 1024;
@@ -84,6 +86,47 @@ fn a_machine_that_was_given_poison_is_found_out_against_upstream() -> Result<()>
 }
 
 #[test]
+fn an_https_upstream_is_read_if_the_system_trusts_it_and_never_otherwise() -> Result<()> {
+    let scene = Scene::new(2, Ways::Ranges)?;
+    let (authority, server) = (Authority::new()?, scene.lan.host(6));
+    let tls = authority.server(&server.address())?;
+    let upstream = Upstream::start_tls(&scene.lan, 6, &scene.content, tls)?;
+    let url = upstream.url();
+    let words = |n: u8| {
+        let words = ["fetch", &scene.id, "--upstream", &url, "-o"];
+        [&words.map(str::to_owned)[..], &[scene.target(n)]].concat()
+    };
+    // A command without a node reads by itself, and trusts what its environment says.
+    let lone = scene.lan.host(3);
+    let fetch = |roots: &Path| -> Result<std::process::Output> {
+        let mut command = lone.command(program("zeroshare")?);
+        command.args(words(3)).env("SSL_CERT_FILE", roots);
+        // Nobody listens there: proxies are not used.
+        command.env("https_proxy", "http://127.0.0.1:9");
+        Ok(command.output()?)
+    };
+    let stranger = Authority::new()?;
+    let refused = fetch(&stranger.root())?;
+    let complaint = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success());
+    assert!(
+        complaint.contains("invalid peer certificate"),
+        "{complaint}"
+    );
+    assert_eq!(upstream.sent_bytes(), 0);
+    assert!(!Path::new(&scene.target(3)).exists());
+    let fetched = fetch(&authority.root())?;
+    assert!(
+        fetched.status.success(),
+        "{}",
+        String::from_utf8_lossy(&fetched.stderr)
+    );
+    scene.is_right(3)?;
+    assert_eq!(upstream.sent_bytes(), SIZE as u64);
+    Ok(())
+}
+
+#[test]
 fn what_upstream_does_not_have_is_said_with_its_answer() -> Result<()> {
     let scene = Scene::new(1, Ways::Ranges)?;
     let url = format!("{}-other", scene.upstream.url());
@@ -154,12 +197,7 @@ impl Scene {
     fn start(&self, n: u8, url: &str) -> Result<Running> {
         let host: &Host = self.lan.host(n);
         let words = ["fetch", &self.id, "--upstream", url, "-o", &self.target(n)];
-        host.spawn(
-            &zeroshare_network::program("zeroshare")?
-                .display()
-                .to_string(),
-            &words,
-        )
+        host.spawn(&program("zeroshare")?.display().to_string(), &words)
     }
 
     fn start_all(&self, hosts: impl Iterator<Item = u8>) -> Result<Vec<(u8, Running)>> {

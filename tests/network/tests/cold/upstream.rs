@@ -1,7 +1,7 @@
 //! A server of one file, that counts what it sends.
 
 use std::{
-    io::{BufRead as _, BufReader, ErrorKind, Write as _},
+    io::{BufRead as _, BufReader, ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex, PoisonError,
@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::Result;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use zeroshare_network::Lan;
 
 const PORT: u16 = 8080;
@@ -36,12 +37,14 @@ pub(crate) enum Ways {
 #[derive(Debug)]
 pub(crate) struct Upstream {
     address: String,
+    scheme: &'static str,
     state: Arc<State>,
 }
 
 #[derive(Debug)]
 struct State {
     content: Vec<u8>,
+    tls: Option<Arc<ServerConfig>>,
     ways: Ways,
     sent: AtomicU64,
     stop: AtomicBool,
@@ -51,10 +54,31 @@ struct State {
 
 impl Upstream {
     pub(crate) fn start(lan: &Lan, host: u8, content: &[u8], ways: Ways) -> Result<Self> {
+        Self::serve(lan, host, content, (ways, None))
+    }
+
+    /// The same over https.
+    pub(crate) fn start_tls(
+        lan: &Lan,
+        host: u8,
+        content: &[u8],
+        tls: Arc<ServerConfig>,
+    ) -> Result<Self> {
+        Self::serve(lan, host, content, (Ways::Ranges, Some(tls)))
+    }
+
+    fn serve(
+        lan: &Lan,
+        host: u8,
+        content: &[u8],
+        (ways, tls): (Ways, Option<Arc<ServerConfig>>),
+    ) -> Result<Self> {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let host = lan.host(host);
         let address = format!("{}:{PORT}", host.address());
         let state = Arc::new(State {
             content: content.to_vec(),
+            tls,
             ways,
             sent: AtomicU64::new(0),
             stop: AtomicBool::new(false),
@@ -70,7 +94,7 @@ impl Upstream {
                 match listener.accept() {
                     Ok((stream, _)) => {
                         let serving = serving.clone();
-                        thread::spawn(move || serving.serve(&stream));
+                        thread::spawn(move || serving.serve(stream));
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {
                         thread::sleep(Duration::from_millis(2));
@@ -81,11 +105,15 @@ impl Upstream {
             Ok(())
         })?;
         is_ready.recv_timeout(Duration::from_secs(10))?;
-        Ok(Self { address, state })
+        Ok(Self {
+            address,
+            scheme,
+            state,
+        })
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/file.bin", self.address)
+        format!("{}://{}/file.bin", self.scheme, self.address)
     }
 
     /// Bytes of bodies sent so far.
@@ -101,10 +129,19 @@ impl Drop for Upstream {
 }
 
 impl State {
-    /// Answers one request after the other, until the client goes.
-    fn serve(&self, stream: &TcpStream) {
+    fn serve(&self, stream: TcpStream) {
         stream.set_nonblocking(false).ok();
         stream.set_nodelay(true).ok();
+        let Some(tls) = &self.tls else {
+            return self.serve_over(stream);
+        };
+        if let Ok(session) = ServerConnection::new(tls.clone()) {
+            self.serve_over(StreamOwned::new(session, stream));
+        }
+    }
+
+    /// Answers one request after the other, until the client goes.
+    fn serve_over(&self, stream: impl Read + Write) {
         let mut lines = BufReader::new(stream);
         while !self.stop.load(Ordering::Relaxed) {
             let mut request = Vec::new();
@@ -116,17 +153,18 @@ impl State {
                     Ok(_) => request.push(line.trim().to_owned()),
                 }
             }
-            if self.answer(stream, &request).is_err() {
+            if self.answer(lines.get_mut(), &request).is_err() {
                 return;
             }
         }
     }
 
-    fn answer(&self, mut stream: &TcpStream, request: &[String]) -> std::io::Result<()> {
+    fn answer(&self, stream: &mut impl Write, request: &[String]) -> std::io::Result<()> {
         let first = request.first().map_or("", String::as_str);
         let size = self.content.len();
         if !first.contains(" /file.bin ") {
-            return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
+            return stream.flush();
         }
         let has_ranges = self.ways != Ways::Whole;
         let range = request.iter().find_map(|line| {
@@ -159,6 +197,7 @@ impl State {
             part.len()
         );
         stream.write_all(head.as_bytes())?;
+        stream.flush()?;
         if first.starts_with("HEAD") {
             return Ok(());
         }
@@ -172,7 +211,7 @@ impl State {
             stream.write_all(chunk)?;
             self.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
         }
-        Ok(())
+        stream.flush()
     }
 
     /// Waits until what others send has left.
