@@ -101,8 +101,8 @@ impl<'a> Book<'a> {
         self.results.plots.insert(name.to_owned(), plot);
     }
 
-    /// Writes everything down, but for a quick run.
-    pub(crate) fn close(self) -> Result<()> {
+    /// Writes everything down, but for a quick run; what a run of some works left out stays as it was.
+    pub(crate) fn close(mut self) -> Result<()> {
         for (title, rows) in &self.results.tables {
             self.say(&format!("\n{title}\n"));
             self.say(&markdown(rows));
@@ -118,6 +118,9 @@ impl<'a> Book<'a> {
             let directory = self.options.results();
             fs::create_dir_all(&directory)?;
             let path = directory.join(format!("{}.json", self.results.bench));
+            if self.options.is_partial() && path.exists() {
+                self.results.take_in(Results::read(&path)?);
+            }
             let text = serde_json::to_string_pretty(&self.results)?;
             fs::write(&path, text + "\n")
                 .with_context(|| format!("cannot write {}", path.display()))?;
@@ -136,6 +139,30 @@ impl<'a> Book<'a> {
 }
 
 impl Results {
+    /// Keeps of an earlier run what this one left out.
+    fn take_in(&mut self, earlier: Self) {
+        let is_left_out = |finding: &Finding| {
+            let mut now = self.findings.iter();
+            !now.any(|one| (&one.work, &one.beside) == (&finding.work, &finding.beside))
+        };
+        let kept: Vec<Finding> = earlier.findings.into_iter().filter(is_left_out).collect();
+        if kept.is_empty() {
+            return;
+        }
+        let when = format!("Some of it was measured at {}.", earlier.time);
+        let facts = earlier.facts.into_iter().chain([when]);
+        let new: Vec<String> = facts.filter(|fact| !self.facts.contains(fact)).collect();
+        self.facts.extend(new);
+        self.findings.extend(kept);
+        self.findings.sort_by_key(|finding| finding.row);
+        for (title, rows) in earlier.tables {
+            self.tables.entry(title).or_insert(rows);
+        }
+        for (name, plot) in earlier.plots {
+            self.plots.entry(name).or_insert(plot);
+        }
+    }
+
     /// Reads what was kept.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path)?;
@@ -155,4 +182,42 @@ pub(crate) fn markdown(rows: &[Vec<String>]) -> String {
         }
     }
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results(time: &str, works: &[(&str, f64)]) -> Results {
+        let findings = works
+            .iter()
+            .map(|(work, value)| Finding::figure(None, work, *value, "s"));
+        Results {
+            bench: "b".to_owned(),
+            time: time.to_owned(),
+            machine: Figures::default(),
+            facts: vec!["cubic".to_owned()],
+            findings: findings.collect(),
+            tables: BTreeMap::new(),
+            plots: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_run_of_some_works_keeps_the_others() {
+        let mut now = results("today", &[("a", 2.0)]);
+        now.take_in(results("yesterday", &[("a", 1.0), ("b", 1.0)]));
+        let kept: Vec<_> = now
+            .findings
+            .iter()
+            .map(|one| (&*one.work, one.ours))
+            .collect();
+        assert_eq!(kept, [("a", 2.0), ("b", 1.0)]);
+        assert_eq!(
+            now.facts,
+            ["cubic", "Some of it was measured at yesterday."]
+        );
+        now.take_in(results("the day before", &[("b", 0.0)]));
+        assert_eq!(now.facts.len(), 2, "nothing of that is left");
+    }
 }

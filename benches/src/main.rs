@@ -60,7 +60,7 @@ enum Bench {
     Pair(pair::Pair),
     /// One has it, and many want it at once, on limited links (about 9 minutes).
     Swarm(swarm::Swarm),
-    /// Nobody has it, and many want it at once, with one slow upstream (about 5 minutes).
+    /// Nobody has it, and many want it at once, with one slow upstream (about 8 minutes).
     Cold(cold::Cold),
     /// Bytes to memory alone: nginx, iperf3 and plain tonic beside it, on links of several rates (about 4 minutes).
     Transfer(transfer::Transfer),

@@ -56,6 +56,11 @@ impl Options {
         self.only.is_empty() || self.only.iter().any(|text| name.contains(text.as_str()))
     }
 
+    /// Whether some works are left out.
+    pub(crate) fn is_partial(&self) -> bool {
+        !self.only.is_empty()
+    }
+
     /// Where results are kept.
     pub(crate) fn results(&self) -> PathBuf {
         let usual = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/results"));

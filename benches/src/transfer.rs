@@ -6,9 +6,10 @@ mod rpc;
 mod settings;
 
 use std::{
-    env,
+    env, fs,
     net::{SocketAddr, TcpStream},
-    path::Path,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -17,13 +18,14 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use zeroshare_content::{BlobId, HashKind, Layout};
 use zeroshare_network::{Host, Lan, Running, wait_until};
 
-use self::settings::Settings;
 pub(crate) use self::{
     bulk::{ReadBulk, ServeBulk},
     pieces::ReadPieces,
 };
+use self::{pieces::Reading, settings::Settings};
 use crate::{
     book::Book,
     finding::{Target, plain},
@@ -46,6 +48,9 @@ pub(crate) struct Transfer {
     /// Leave out the table of settings.
     #[arg(long)]
     no_settings: bool,
+    /// Send from a node of a group: over TLS that proves both ends; the others as they are.
+    #[arg(long)]
+    group_secret: bool,
 }
 
 /// What a client got; it prints that as JSON.
@@ -60,9 +65,11 @@ struct Stage<'a> {
     from: &'a Host,
     reader: Seat<'a>,
     id: String,
-    file: std::path::PathBuf,
+    file: PathBuf,
     nginx: Nginx,
     bytes: u64,
+    /// Where the secret of the sender's group lies.
+    secret: Option<PathBuf>,
     _node: Node,
 }
 
@@ -80,15 +87,20 @@ impl Transfer {
         let mut book = Book::open("transfer", options)?;
         let lan = Lan::new(2)?;
         let mib = options.size(1024, 64);
-        let stage = Stage::new(&lan, mib)?;
+        let stage = Stage::new(&lan, mib, self.group_secret)?;
         book.fact(format!(
             "{mib} MiB from the page cache to memory, one stream, veth; GB/s as each client measures it from connecting to the last byte; CPU \
              seconds are of the whole machine, both ends."
         ));
         for mbit in &self.mbit {
+            let group = if self.group_secret {
+                ", in a group"
+            } else {
+                ""
+            };
             let name = match mbit {
-                0 => format!("{mib} MiB to memory"),
-                mbit => format!("{mib} MiB to memory, {mbit} Mbit/s"),
+                0 => format!("{mib} MiB to memory{group}"),
+                mbit => format!("{mib} MiB to memory{group}, {mbit} Mbit/s"),
             };
             if !options.wants(&name) {
                 continue;
@@ -102,20 +114,27 @@ impl Transfer {
         if !self.no_settings && options.wants("settings") {
             let rows = stage.settings_table(options)?;
             book.table("What each setting of plain tonic does", rows);
+            let rows = stage.readers_table(options)?;
+            book.table("Our own sender, read in several ways", rows);
         }
         book.close()
     }
 }
 
 impl<'a> Stage<'a> {
-    fn new(lan: &'a Lan, mib: usize) -> Result<Self> {
+    fn new(lan: &'a Lan, mib: usize, in_group: bool) -> Result<Self> {
         for host in lan.hosts() {
             cubic(host)?;
         }
         let directory = Place::tmpfs()?.fresh()?;
         let work = Work::single(&directory.join("tree"), mib)?;
         let giver = Seat::new(lan.host(1), "giver", &directory.join("giver"))?;
-        let node = giver.node(&[])?;
+        let secret = in_group.then(|| make_secret(&directory)).transpose()?;
+        let word = secret
+            .as_ref()
+            .map(|secret| format!("--group-secret={}", secret.display()));
+        let words: Vec<&str> = word.iter().map(String::as_str).collect();
+        let node = giver.node(&words)?;
         let id = giver.run(giver.zeroshare(&["add", &work.tree.to_string_lossy()])?)?;
         giver.wait_until_offered(1, Duration::from_mins(2))?;
         Ok(Self {
@@ -125,13 +144,14 @@ impl<'a> Stage<'a> {
             file: work.tree.join(SINGLE),
             bytes: (mib * MIB) as u64,
             id,
+            secret,
             _node: node,
         })
     }
 
     fn contest(&self, name: &str, mbit: u32, options: &Options) -> Contest<'_> {
         let least = |least: f64| Some(Target::AtLeast(least));
-        let ours = Contender::new("zeroshare", None, |_| self.pieces());
+        let ours = Contender::new("zeroshare", None, |_| self.pieces(&Reading::default()));
         let nginx_target = if mbit == 1_000 { None } else { least(0.9) };
         let contest = Contest::new(name, 4, options, ours)
             .unit("GB/s")
@@ -147,9 +167,16 @@ impl<'a> Stage<'a> {
         contest.beside(Contender::new("iperf3", target, |_| self.iperf()))
     }
 
-    fn pieces(&self) -> Result<Sample> {
+    fn pieces(&self, how: &Reading) -> Result<Sample> {
         let address = format!("{}:{STORE_PORT}", self.from.address());
-        self.client(&["read-pieces".to_owned(), address, self.id.clone()])
+        let layout = Layout::of_blob(BlobId::of(HashKind::Sha256, b"any"), self.bytes)?;
+        let pieces = layout.piece_count().to_string();
+        let mut words = vec!["read-pieces".to_owned(), address, self.id.clone(), pieces];
+        words.extend(how.words());
+        if let Some(secret) = &self.secret {
+            words.push(format!("--group-secret={}", secret.display()));
+        }
+        self.client(&words)
     }
 
     fn curl(&self) -> Result<Sample> {
@@ -231,37 +258,66 @@ impl<'a> Stage<'a> {
     /// The tuned settings, and each of them undone.
     fn settings_table(&self, options: &Options) -> Result<Vec<Vec<String>>> {
         let ways = settings::ways();
-        let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); ways.len()];
+        let names: Vec<&str> = ways.iter().map(|way| way.name).collect();
+        let rows = self.table(options, "settings", &names, |at| {
+            let way = ways.get(at).context("one of the ways")?;
+            congestion(self.from, way.control)?;
+            self.tonic(&way.settings)
+        })?;
+        congestion(self.from, "cubic")?;
+        Ok(rows)
+    }
+
+    /// As fetches read, and other ways.
+    fn readers_table(&self, options: &Options) -> Result<Vec<Vec<String>>> {
+        let ways = pieces::ways();
+        let names: Vec<&str> = ways.iter().map(|way| way.name).collect();
+        self.table(options, "read by", &names, |at| {
+            self.pieces(&ways.get(at).context("one of the ways")?.how)
+        })
+    }
+
+    /// The medians of several ways, round by round.
+    fn table(
+        &self,
+        options: &Options,
+        what: &str,
+        names: &[&str],
+        mut once: impl FnMut(usize) -> Result<Sample>,
+    ) -> Result<Vec<Vec<String>>> {
+        let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); names.len()];
         let rounds = options.rounds(5);
         for round in 0..=rounds {
-            eprintln!("settings: round {round} of {rounds}");
-            for (way, samples) in ways.iter().zip(&mut samples) {
-                congestion(self.from, way.control)?;
-                let sample = self.tonic(&way.settings)?;
+            eprintln!("{what}: round {round} of {rounds}");
+            for (at, samples) in samples.iter_mut().enumerate() {
+                let sample = once(at)?;
                 if round > 0 {
                     samples.push(sample);
                 }
             }
         }
-        congestion(self.from, "cubic")?;
-        let mut rows = vec![
-            ["settings", "GB/s", "CPU s a GiB"]
-                .map(str::to_owned)
-                .to_vec(),
-        ];
+        let mut rows = vec![[what, "GB/s", "CPU s a GiB"].map(str::to_owned).to_vec()];
         let gib = self.bytes as f64 / f64::from(1 << 30);
-        for (way, samples) in ways.iter().zip(&samples) {
+        for (name, samples) in names.iter().zip(&samples) {
             let rates: Vec<f64> = samples.iter().map(|sample| sample.value).collect();
             let cpu: Vec<f64> = samples
                 .iter()
                 .map(|sample| sample.usage.cpu_seconds / gib)
                 .collect();
             rows.push(vec![
-                way.name.to_owned(),
+                (*name).to_owned(),
                 plain(median(&rates)),
                 plain(median(&cpu)),
             ]);
         }
         Ok(rows)
     }
+}
+
+/// A secret that nobody has to guess here.
+fn make_secret(directory: &Path) -> Result<PathBuf> {
+    let file = directory.join("group-secret");
+    fs::write(&file, "what these two measure is no secret\n")?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    Ok(file)
 }

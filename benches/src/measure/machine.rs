@@ -19,7 +19,7 @@ const MIB: usize = 1 << 20;
 const PROBE_FILES: u32 = 10_000;
 
 /// The raw figures of a machine.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Figures {
     kernel: String,
     processors: usize,

@@ -88,7 +88,7 @@ impl Flavour {
         }
     }
 
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Multi => "multi",
             Self::Single => "single",
