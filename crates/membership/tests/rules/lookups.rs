@@ -901,7 +901,7 @@ fn where_echoes_take_long_answers_are_spread_longer_and_nobody_is_asked_again_be
     for (echo_ms, spread_ms, (least_ms, most_ms)) in [
         (1, 20, (30, 50)),
         (9, 90, (135, 225)),
-        (40, 300, (450, 750)),
+        (15, 150, (225, 375)),
     ] {
         let others: Vec<Other> = (1..=40).map(Other::at).collect();
         let mut bench = Bench::new();
