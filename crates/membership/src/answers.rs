@@ -40,8 +40,8 @@ const NEW_MEASURE: f64 = 0.3;
 /// No asker gets more answers than this out of those who listen to each other.
 const MOST_ENOUGH: u8 = 8;
 
-/// Answers are spread over no more than this, whatever the asker wants.
-const LONGEST_SPREAD: Duration = Duration::from_millis(300);
+/// Answers are spread over no more than this, whatever the asker wants: Wi-Fi holds multicast back for 100 to 300 ms.
+pub(crate) const LONGEST_SPREAD: Duration = Duration::from_millis(300);
 
 /// In a round, so many holders answer the first question, twice as many each later one.
 const FIRST_ROUND_ANSWERS: f64 = 16.0;

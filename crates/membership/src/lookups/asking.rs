@@ -13,6 +13,7 @@ use zeroshare_wire::{
 
 use super::{ENOUGH, Lookup, Tags, claims_of};
 use crate::{
+    answers::LONGEST_SPREAD,
     beacons::{Audience, Reach, SMALL_NETWORK},
     chance::between,
     event::{Claim, Destination, Event, LookupId},
@@ -51,9 +52,6 @@ const UNSPREAD_NODES: u32 = 32;
 
 /// Answers are spread over at least this, where they are.
 const SHORTEST_SPREAD: Duration = Duration::from_millis(20);
-
-/// … and at most over this: Wi-Fi holds multicast back for 100 to 300 ms.
-const LONGEST_SPREAD: Duration = Duration::from_millis(300);
 
 /// Each so manyth question, the first with it, excuses nobody who holds nothing yet: by now it may.
 const OPEN_TO_ALL: u32 = 3;

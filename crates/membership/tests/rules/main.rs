@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, wherever its words stand"
 )]
 
+mod alone;
 mod answers;
 mod bench;
 mod checking;
@@ -17,3 +18,5 @@ mod random;
 mod ranks;
 mod reach;
 mod speech;
+mod spread;
+mod standing;
