@@ -8,9 +8,13 @@ mod wanted;
 
 use std::{
     collections::BTreeMap,
-    net::{SocketAddr, TcpListener},
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     os::fd::{AsFd as _, OwnedFd},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, Sender},
+    },
     time::Duration,
 };
 
@@ -88,6 +92,33 @@ impl Peer {
         Self { address, shared }
     }
 
+    /// Listens on a port of every address, on a runtime of its own, until the other end of `ended` is gone.
+    ///
+    /// # Errors
+    ///
+    /// If the port cannot be had.
+    pub fn stay(
+        port: u16,
+        contents: impl IntoIterator<Item = Offered>,
+        faults: impl IntoIterator<Item = Fault>,
+        ready: &Sender<()>,
+        ended: &Receiver<()>,
+    ) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let _inside = runtime.enter();
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+        listener.set_nonblocking(true)?;
+        let peer = Self::listening(listener, contents, faults);
+        // Whoever waits for it may have given up.
+        ready.send(()).ok();
+        ended.recv().ok();
+        drop(peer);
+        Ok(())
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -161,7 +192,7 @@ fn serve(listener: TcpListener, shared: &Arc<Shared>) {
         let stream = stream?;
         let descriptor = stream.as_fd().try_clone_to_owned()?;
         lock(&connections.connections).push(descriptor);
-        Ok::<_, std::io::Error>(stream)
+        Ok::<_, io::Error>(stream)
     });
     let store = StoreServiceServer::new(Store {
         shared: Arc::clone(shared),

@@ -6,6 +6,7 @@ use std::{
     os::{fd::AsFd as _, unix::process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver, Sender},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -224,6 +225,30 @@ impl Host {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
             function()
         }))
+    }
+
+    /// Tells a story while something else runs in the host's network: it says when it is ready, and ends when the story
+    /// has been told, however that went.
+    pub fn beside<T>(
+        &self,
+        other: impl FnOnce(&Sender<()>, &Receiver<()>) -> anyhow::Result<()> + Send + 'static,
+        story: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let (end, ended) = mpsc::channel();
+        let (ready, begun) = mpsc::channel();
+        let other = self.inside(move || {
+            let ready = ready;
+            other(&ready, &ended)
+        })?;
+        let told = begun
+            .recv()
+            .context("what should run beside the story did not start")
+            .and_then(|()| story());
+        drop(end);
+        match other.join() {
+            Ok(ended) => ended.and(told),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
     }
 
     /// Runs a function in the host's network, and waits for it; what it starts is there too.

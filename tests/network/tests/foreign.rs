@@ -1,20 +1,21 @@
 //! What we speak is plain gRPC: an independent implementation reads it with nothing but the contracts.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use zeroshare_network::{Lan, noisy_tree};
+use zeroshare_testkit::python;
 
 /// More than a reader's window and a sender's pages together.
 const BLOB_BYTES: usize = 24 << 20;
 
 #[test]
 fn an_independent_grpc_client_reads_pieces() -> Result<()> {
-    let python = python()?;
+    let python = python(
+        "grpc-python",
+        "grpc, grpc_tools",
+        &["grpcio", "grpcio-tools"],
+    )?;
     let lan = Lan::new(2)?;
     let (giver, reader) = (lan.host(1), lan.host(2));
     let _node = giver.start_node(&[])?;
@@ -49,34 +50,4 @@ fn an_independent_grpc_client_reads_pieces() -> Result<()> {
 fn noise(count: usize) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed(7);
     std::iter::repeat_with(|| rng.u8(..)).take(count).collect()
-}
-
-/// A Python with grpcio and grpcio-tools, made once beside the build.
-fn python() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let target = test
-        .ancestors()
-        .find(|path| path.join(".fingerprint").exists())
-        .context("not started by cargo")?;
-    let venv = target.join("grpc-python");
-    let python = venv.join("bin/python3");
-    let ready = Command::new(&python)
-        .args(["-c", "import grpc, grpc_tools"])
-        .output();
-    if ready.is_ok_and(|output| output.status.success()) {
-        return Ok(python);
-    }
-    let made = Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&venv)
-        .status()?;
-    ensure!(
-        made.success(),
-        "cannot make a Python environment: install python3-venv"
-    );
-    let installed = Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "grpcio", "grpcio-tools"])
-        .status()?;
-    ensure!(installed.success(), "cannot install Python packages");
-    Ok(python)
 }

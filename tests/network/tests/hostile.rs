@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a story tells what it measured")]
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::mpsc,
     time::Duration,
@@ -58,29 +58,9 @@ impl Story {
         faults: Vec<Fault>,
         story: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let (end, ended) = mpsc::channel::<()>();
-        let (ready, begun) = mpsc::channel();
-        let peer = self.lan.host(3).inside(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()?;
-            let _inside = runtime.enter();
-            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))?;
-            listener.set_nonblocking(true)?;
-            let peer = Peer::listening(listener, [offered], faults);
-            ready.send(())?;
-            // It ends when the story has been told, however it went.
-            ended.recv().ok();
-            drop(peer);
-            Ok(())
-        })?;
-        begun.recv().context("the hostile peer did not start")?;
-        let told = story();
-        drop(end);
-        peer.join()
-            .map_err(|_| anyhow::anyhow!("the hostile peer ended badly"))??;
-        told
+        let hostile =
+            move |ready: &_, ended: &_| Ok(Peer::stay(PORT, [offered], faults, ready, ended)?);
+        self.lan.host(3).beside(hostile, story)
     }
 
     fn asker(&self) -> &Host {

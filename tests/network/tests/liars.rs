@@ -1,10 +1,6 @@
 //! Liars among real nodes, a large file: nothing wrong is committed, who lied is named and banned, and nobody else is.
 
-use std::{
-    net::{Ipv4Addr, TcpListener},
-    sync::mpsc,
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -52,30 +48,9 @@ impl Story {
     /// Runs a liar on host 3 while `story` is told.
     fn beside<T>(&self, faults: Vec<Fault>, story: impl FnOnce() -> Result<T>) -> Result<T> {
         let offered = Offered::tree(&self.tree, Algorithm::Sha256New);
-        let (end, ended) = mpsc::channel::<()>();
-        let (ready, begun) = mpsc::channel();
-        let lying = self.lan.host(3).inside(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()?;
-            let _inside = runtime.enter();
-            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT))?;
-            listener.set_nonblocking(true)?;
-            let liar = Peer::listening(listener, [offered], faults);
-            ready.send(())?;
-            // It ends when the story has been told, however it went.
-            ended.recv().ok();
-            drop(liar);
-            Ok(())
-        })?;
-        begun.recv().context("the liar did not start")?;
-        let told = story();
-        drop(end);
-        lying
-            .join()
-            .map_err(|_| anyhow::anyhow!("the liar ended badly"))??;
-        told
+        let liar =
+            move |ready: &_, ended: &_| Ok(Peer::stay(PORT, [offered], faults, ready, ended)?);
+        self.lan.host(3).beside(liar, story)
     }
 
     fn from(&self, number: u8) -> String {

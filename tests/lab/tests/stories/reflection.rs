@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Command};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 
 use crate::compose::{Lab, root};
 
@@ -25,40 +25,15 @@ fn an_independent_grpc_implementation_makes_the_readmes_calls() -> Result<()> {
     Ok(())
 }
 
-/// A Python with grpcio, grpcio-reflection and compose-spec, made once beside the build.
+/// A Python with grpcio, grpcio-reflection and compose-spec.
 pub(crate) fn python() -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let target = test
-        .ancestors()
-        .find(|path| path.join(".fingerprint").exists())
-        .context("not started by cargo")?;
-    let venv = target.join("lab-python");
-    let python = venv.join("bin/python3");
-    let ready = Command::new(&python)
-        .args(["-c", "import grpc_reflection, compose_spec, yaml"])
-        .output();
-    if ready.is_ok_and(|output| output.status.success()) {
-        return Ok(python);
-    }
-    let made = Command::new("python3")
-        .args(["-m", "venv", "--clear"])
-        .arg(&venv)
-        .status()?;
-    if !made.success() {
-        bail!("cannot make a Python environment: install python3-venv");
-    }
-    let installed = Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet"])
-        .args([
-            "grpcio",
-            "grpcio-reflection",
-            "protobuf",
-            "compose-spec",
-            "pyyaml",
-        ])
-        .status()?;
-    if !installed.success() {
-        bail!("cannot install Python packages");
-    }
-    Ok(python)
+    let modules = "grpc_reflection, compose_spec, yaml";
+    let packages = [
+        "grpcio",
+        "grpcio-reflection",
+        "protobuf",
+        "compose-spec",
+        "pyyaml",
+    ];
+    Ok(zeroshare_testkit::python("lab-python", modules, &packages)?)
 }

@@ -10,7 +10,6 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::Path,
     process::Command,
-    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -319,32 +318,13 @@ fn absent(path: &Path) -> Result<Duration> {
 
 /// Tells a story beside a peer whose every byte is wrong, and whose manifests are right.
 fn beside_a_liar(host: &Host, offered: Offered, story: impl FnOnce() -> Result<()>) -> Result<()> {
-    let (end, ended) = mpsc::channel::<()>();
-    let (ready, begun) = mpsc::channel();
-    let peer = host.inside(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()?;
-        let _inside = runtime.enter();
-        let listener = std::net::TcpListener::bind(("0.0.0.0", PORT))?;
-        listener.set_nonblocking(true)?;
-        // Its links are right, else nothing would be shown.
-        let faults = [
-            Fault::WrongBytes(Which::Slices),
-            Fault::WrongBytes(Which::Number(1)),
-        ];
-        let peer = Peer::listening(listener, [offered], faults);
-        ready.send(())?;
-        ended.recv().ok();
-        drop(peer);
-        Ok(())
-    })?;
-    begun.recv().context("the liar did not start")?;
-    let told = story();
-    drop(end);
-    drop(peer.join());
-    told
+    // Its links are right, else nothing would be shown.
+    let faults = [
+        Fault::WrongBytes(Which::Slices),
+        Fault::WrongBytes(Which::Number(1)),
+    ];
+    let liar = move |ready: &_, ended: &_| Ok(Peer::stay(PORT, [offered], faults, ready, ended)?);
+    host.beside(liar, story)
 }
 
 /// What a line of shell prints in a directory.
