@@ -190,7 +190,7 @@ impl Sending<ReadPiecesResponse> {
             offset_bytes: part.offset,
             size_bytes: part.bytes.len() as u64,
             list_digest: part.list_digest.clone(),
-            stated_digest: Bytes::new(),
+            ..PieceHeader::default()
         };
         for fault in &self.faults {
             let Fault::WrongHeader(which, lie) = fault else {

@@ -173,6 +173,7 @@ impl Reader {
                 Some(_) => return Err(CallEnd::Violation),
                 None => return Ok(()),
             };
+            incoming.turn(&header)?;
             let named = self.take_name(wanted, &header).await?;
             self.read_unit((wanted, named), &mut incoming, writing)
                 .await?;
@@ -292,6 +293,19 @@ struct Incoming {
 }
 
 impl Incoming {
+    /// Takes in how the data travels from here on.
+    fn turn(&mut self, header: &PieceHeader) -> Result<(), CallEnd> {
+        match header.encoding() {
+            StreamEncoding::Unspecified => {}
+            StreamEncoding::Raw => self.decoding = None,
+            StreamEncoding::Zstd => {
+                let decoding = Decoding::new().map_err(|_| CallEnd::Violation)?;
+                self.decoding = Some(decoding);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the next bytes of a piece of which so many are missing.
     async fn next_data(
         &mut self,

@@ -1,4 +1,4 @@
-//! Compressing an answer: one zstd stream over the call, flushed at each piece.
+//! Compressing an answer: one zstd stream over the pieces that follow, flushed at each.
 
 use tonic::Status;
 use zeroshare_content::ContentId;
@@ -59,6 +59,11 @@ impl<'a> Encoding<'a> {
             writer,
             failure: None,
         }
+    }
+
+    /// Whether it is of no use.
+    pub(super) fn is_vain(&self) -> bool {
+        self.compression.is_vain(self.content)
     }
 
     fn note(&mut self) {

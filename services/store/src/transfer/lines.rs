@@ -22,6 +22,12 @@ const MAX_SAMPLES: usize = 256;
 /// After so many bytes, of however many answers, is judged whether a content becomes smaller.
 const SAMPLE_BYTES: u64 = 512 * 1024;
 
+/// … which what was sent lately decides, so many times as much.
+const REMEMBERED_SAMPLES: u64 = 8;
+
+/// Whoever finds a content dense tries again after so much of it went as it is: few trees are all text, or none.
+const RETRY_BYTES: u64 = 8 * 1024 * 1024;
+
 /// Streams compressed at once: each takes up to 16 MiB, and a core. Further ones travel as they are.
 const MAX_ENCODERS: usize = 2;
 
@@ -43,6 +49,8 @@ struct Known {
 struct Sample {
     taken_bytes: u64,
     given_bytes: u64,
+    /// What went as it is since it was found dense.
+    passed_bytes: u64,
 }
 
 /// The way to one reader, over all its calls.
@@ -106,6 +114,22 @@ impl Sample {
     fn is_dense(&self) -> bool {
         self.taken_bytes >= SAMPLE_BYTES && self.given_bytes > self.taken_bytes / 16 * 15
     }
+
+    fn note(&mut self, taken_bytes: u64, given_bytes: u64) {
+        self.taken_bytes = self.taken_bytes.saturating_add(taken_bytes);
+        self.given_bytes = self.given_bytes.saturating_add(given_bytes);
+        while self.taken_bytes > SAMPLE_BYTES * REMEMBERED_SAMPLES {
+            self.taken_bytes /= 2;
+            self.given_bytes /= 2;
+        }
+    }
+
+    fn pass(&mut self, bytes: u64) {
+        self.passed_bytes = self.passed_bytes.saturating_add(bytes);
+        if self.passed_bytes >= RETRY_BYTES {
+            *self = Self::default();
+        }
+    }
 }
 
 impl Known {
@@ -152,6 +176,15 @@ impl OnLine {
         }
     }
 
+    /// Notes that so many bytes of a content went as they are.
+    pub(super) fn passed(&self, content: &ContentId, bytes: u64) {
+        let mut known = self.lines.known();
+        let sample = known.samples.iter_mut().find(|(of, _)| of == content);
+        if let Some((_, sample)) = sample.filter(|(_, sample)| sample.is_dense()) {
+            sample.pass(bytes);
+        }
+    }
+
     /// Says whether content should be compressed for this line, and how well.
     pub(super) fn compression(&self, content: &ContentId) -> Option<Compression> {
         let mut known = self.lines.known();
@@ -169,7 +202,12 @@ impl OnLine {
 }
 
 impl Compression {
-    /// Notes what became of so many bytes of a content: what does not become smaller is not compressed again.
+    /// Whether what is compressed does not become smaller.
+    pub(super) fn is_vain(&self, content: &ContentId) -> bool {
+        self.lines.known().is_dense(content)
+    }
+
+    /// Notes what became of so many bytes of a content: what does not become smaller is not compressed for a while.
     ///
     /// Over all answers, for in a crowd each is short.
     pub(super) fn note(&self, content: &ContentId, taken_bytes: u64, given_bytes: u64) {
@@ -183,8 +221,7 @@ impl Compression {
             known.samples.len() - 1
         });
         if let Some((_, sample)) = known.samples.get_mut(place) {
-            sample.taken_bytes = sample.taken_bytes.saturating_add(taken_bytes);
-            sample.given_bytes = sample.given_bytes.saturating_add(given_bytes);
+            sample.note(taken_bytes, given_bytes);
         }
     }
 }
@@ -268,6 +305,24 @@ mod tests {
         }
         assert!(line.compression(&content(1)).is_none());
         assert!(line.compression(&content(2)).is_some());
+    }
+
+    #[test]
+    fn after_a_dense_stretch_it_is_tried_again() {
+        let (lines, now) = (Arc::new(Lines::default()), Instant::now());
+        let line = lines.begin(now, reader(1));
+        line.sent(now + SECOND, 1);
+        let tree = content(1);
+        let compression = line.compression(&tree).unwrap();
+        compression.note(&tree, 100 * SAMPLE_BYTES, 20 * SAMPLE_BYTES);
+        assert!(!compression.is_vain(&tree), "text");
+        compression.note(&tree, 100 * SAMPLE_BYTES, 100 * SAMPLE_BYTES);
+        assert!(compression.is_vain(&tree), "archives in it");
+        drop(compression);
+        line.passed(&tree, RETRY_BYTES - 1);
+        assert!(line.compression(&tree).is_none());
+        line.passed(&tree, 1);
+        assert!(line.compression(&tree).is_some());
     }
 
     #[test]

@@ -80,7 +80,8 @@ impl Transfer {
     fn write(&self, teller: &Teller<Bytes>, writer: &mut PageWriter<'_>) -> Result<(), Status> {
         let pieces = self.source.pieces();
         let manifest = pieces.manifest_text();
-        let mut encoding = self.encoding();
+        let mut left = self.expected_bytes();
+        let mut encoding = self.encoding(left);
         writer.message(Part::Head(ContentHead {
             manifest_size_bytes: manifest.len() as u64,
             content_size_bytes: pieces.layout().content_size(),
@@ -102,12 +103,20 @@ impl Transfer {
         for order in &self.orders {
             for (piece, range) in order.parts(pieces.layout()) {
                 list.turn_to(self, piece)?;
-                writer.message(Part::Header(self.header(piece, &range, &list)))?;
                 let length = range.end - range.start;
+                let mut header = self.header(piece, &range, &list);
+                header.set_encoding(self.turn(&mut encoding, left));
+                writer.message(Part::Header(header))?;
+                left = left.saturating_sub(length);
                 let list = list.midstates.as_ref();
                 let mut read = |sink: &mut dyn Sink| reader.read(piece, range.clone(), list, sink);
                 match &mut encoding {
-                    None => self.write_raw(writer, piece, &mut read)?,
+                    None => {
+                        self.write_raw(writer, piece, &mut read)?;
+                        if let Some(line) = &self.line {
+                            line.passed(&self.content, length);
+                        }
+                    }
                     Some(encoding) => self.write_encoded((writer, encoding), piece, &mut read)?,
                 }
                 writer.close();
@@ -120,13 +129,32 @@ impl Transfer {
     }
 
     /// Compresses for a reader that takes it, if its line is slower than that and the answer large enough to gain.
-    fn encoding(&self) -> Option<Encoding<'_>> {
+    fn encoding(&self, left: u64) -> Option<Encoding<'_>> {
         const LEAST_BYTES: u64 = 64 * 1024;
         let line = self.line.as_ref().filter(|_| self.takes_zstd)?;
-        if self.expected_bytes() < LEAST_BYTES {
+        if left < LEAST_BYTES {
             return None;
         }
         Encoding::new(line.compression(&self.content)?, &self.content)
+    }
+
+    /// Begins or ends compressing before a piece, and gives what its header is to say: a call may begin before its line
+    /// is known to be slow.
+    fn turn<'s>(&'s self, encoding: &mut Option<Encoding<'s>>, left: u64) -> StreamEncoding {
+        match encoding {
+            None => {
+                *encoding = self.encoding(left);
+                match encoding {
+                    Some(_) => StreamEncoding::Zstd,
+                    None => StreamEncoding::Unspecified,
+                }
+            }
+            Some(running) if running.is_vain() => {
+                *encoding = None;
+                StreamEncoding::Raw
+            }
+            Some(_) => StreamEncoding::Unspecified,
+        }
     }
 
     fn write_raw(
@@ -171,6 +199,7 @@ impl Transfer {
                 .map(|digest| Bytes::copy_from_slice(&digest))
                 .unwrap_or_default(),
             stated_digest: stated.unwrap_or_default(),
+            ..PieceHeader::default()
         }
     }
 
