@@ -3,9 +3,10 @@
 mod friends;
 mod pace;
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
@@ -87,15 +88,30 @@ pub(crate) async fn look(store: Arc<Store>) {
     }
 }
 
-/// Hashes what was never hashed, or changed since; one tree at a time.
+/// Hashes what was never hashed, or changed since; two trees at a time, so that neither the disk nor the processor waits for
+/// the other.
 pub(crate) async fn verify_new(store: Arc<Store>) {
+    let in_hand = Mutex::default();
+    tokio::join!(
+        verify_one_by_one(&store, &in_hand),
+        verify_one_by_one(&store, &in_hand)
+    );
+}
+
+type InHand = Mutex<BTreeSet<ContentId>>;
+
+async fn verify_one_by_one(store: &Arc<Store>, in_hand: &InHand) {
     loop {
-        while let Some(id) = next_new(&store) {
-            let watching = Arc::clone(&store);
+        while let Some(id) = take_new(store, in_hand) {
+            // There may be more for the other.
+            store.work.notify_one();
+            let watching = Arc::clone(store);
             // Its writer may say meanwhile that it was proven on the way in.
             let is_wanted = move |_| watching.shelf.is_unverified(id);
-            if !hash(&store, id, Copies::Unverified, is_wanted).await {
-                pause(&store, FAILURE_PAUSE).await;
+            let went_well = hash(store, id, Copies::Unverified, is_wanted).await;
+            lock(in_hand).remove(&id);
+            if !went_well {
+                pause(store, FAILURE_PAUSE).await;
             }
         }
         tokio::select! {
@@ -105,17 +121,24 @@ pub(crate) async fn verify_new(store: Arc<Store>) {
     }
 }
 
-/// A tree that waits to be hashed, and of which its writer will say no more.
-fn next_new(store: &Store) -> Option<ContentId> {
+fn lock(in_hand: &InHand) -> MutexGuard<'_, BTreeSet<ContentId>> {
+    in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A tree that waits to be hashed, and of which its writer will say no more; nobody else takes it meanwhile.
+fn take_new(store: &Store, in_hand: &InHand) -> Option<ContentId> {
     if store.lifetime.is_stopping() {
         return None;
     }
     let offered = store.offers.ids(Audience::Local);
-    store
+    let mut in_hand = lock(in_hand);
+    let id = store
         .shelf
         .unverified()
         .into_iter()
-        .find(|id| !offered.contains(id))
+        .find(|id| !offered.contains(id) && !in_hand.contains(id))?;
+    in_hand.insert(id);
+    Some(id)
 }
 
 /// Slowly hashes again what was verified long ago.
