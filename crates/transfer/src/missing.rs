@@ -7,8 +7,8 @@ use crate::pieces::PieceSet;
 
 /// The units that nobody is asked for.
 ///
-/// They stand in the order in which they are asked for: those first that somebody waits for, in the order in which that was
-/// said; then those that the fewest partial providers hold or are about to, and among equals by [`Ties`].
+/// They stand in the order in which they are asked for: those first that somebody waits for, by the turn that they were
+/// given; then those that the fewest partial providers hold or are about to, and among equals by [`Ties`].
 #[derive(Debug)]
 pub(crate) struct Missing {
     order: BTreeSet<(Rank, UnitId)>,

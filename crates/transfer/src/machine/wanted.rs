@@ -6,7 +6,7 @@ use zeroshare_proof::{FileProof, KnownList};
 use super::{Transfer, unit_id};
 use crate::{Part, ProviderId, UnitId};
 
-/// The first turn of slices.
+/// The first turn of slices, which is that of the last grain of any file.
 const LARGE: u32 = 1 << 31;
 
 impl Transfer {
@@ -14,7 +14,8 @@ impl Transfer {
     /// wanted earlier.
     ///
     /// Of a file that comes in slices it is what lies behind `offset`, in bytes: only a chain of grains to the file's end
-    /// proves anything. That is much, so it comes after all that is small.
+    /// proves anything. That is much, so it comes after all that is small; and it comes from the end backwards, so that
+    /// whoever waits for less has it before whoever waits for more, of this file and of others.
     pub fn want(&mut self, item: u32, offset: u64) {
         let turn = self.turns.min(LARGE - 1);
         self.turns = self.turns.saturating_add(1);
@@ -24,9 +25,15 @@ impl Transfer {
             }
             return;
         };
-        for index in file.units.clone() {
-            if self.units[index].end() > offset {
-                self.missing.want(unit_id(index), LARGE + turn);
+        let slices = file.units.clone();
+        let ends = slices.clone().map(|index| self.units[index].end());
+        let size = ends.max().unwrap_or(0);
+        for index in slices {
+            let end = self.units[index].end();
+            if end > offset {
+                let behind = u32::try_from((size - end) / GRAIN).unwrap_or(u32::MAX);
+                self.missing
+                    .want(unit_id(index), LARGE.saturating_add(behind));
             }
         }
     }

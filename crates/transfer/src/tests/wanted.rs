@@ -69,7 +69,7 @@ fn a_lost_call_leaves_its_turn_to_what_it_was_to_bring() {
 }
 
 #[test]
-fn of_a_large_file_the_rest_is_wanted_after_all_that_is_small() {
+fn of_a_large_file_the_rest_is_wanted_after_all_that_is_small_and_from_its_end() {
     let mut units = runs();
     units.extend(slices(RUNS, 1000, 8));
     let mut transfer = Transfer::new(units, Settings::default(), 1);
@@ -78,15 +78,22 @@ fn of_a_large_file_the_rest_is_wanted_after_all_that_is_small() {
     transfer.want(3, 0);
     let small = transfer.poll_call(start()).unwrap();
     assert_eq!(pieces(&transfer, &small), [3]);
-    let mut asked = Vec::new();
-    let mut now = start();
-    while asked.len() < 3 {
-        let call = transfer.poll_call(now).unwrap();
-        asked.extend(pieces(&transfer, &call));
-        now += Duration::from_millis(1);
-        give(&mut transfer, now, &call);
-    }
-    assert_eq!(asked, [RUNS + 5, RUNS + 6, RUNS + 7]);
+    assert_eq!(asked(&mut transfer, 3), [RUNS + 7, RUNS + 6, RUNS + 5]);
+}
+
+#[test]
+fn who_waits_for_the_end_of_a_file_does_not_wait_for_what_others_want_of_it_or_of_another() {
+    let mut units = slices(0, 1000, 40);
+    units.extend(slices(40, 1001, 20));
+    let mut transfer = Transfer::new(units, Settings::default(), 1);
+    transfer.add_provider(Holding::Complete);
+    transfer.want(1000, 0);
+    transfer.want(1001, 18 * PIECE);
+    transfer.want(1000, 39 * PIECE);
+    let asked = asked(&mut transfer, 42);
+    let behind = asked.iter().map(|piece| (40 + 20 - 1 - piece) % 20);
+    assert_eq!(&behind.collect::<Vec<_>>()[..4], [0, 0, 1, 1]);
+    assert_eq!(asked[4..], (0..38).rev().collect::<Vec<_>>());
 }
 
 #[test]
@@ -118,7 +125,7 @@ fn a_large_file_is_proven_from_where_all_is_linked_to_its_end() {
     assert_eq!(link(&mut transfer, 3), [3]);
     assert_eq!(transfer.proven_from(0).unwrap().0, 3 * PIECE);
     let linked = link(&mut transfer, 1);
-    assert_eq!(linked, [1, 2]);
+    assert_eq!(linked, [2, 1]);
     let (from, by) = transfer.proven_from(0).unwrap();
     assert_eq!((from, by.digest()), (PIECE, list.digest()));
 }
@@ -157,6 +164,19 @@ fn list_of(bytes: &[u8]) -> KnownList {
     hasher.update(bytes);
     let (_, midstates): (_, Midstates) = hasher.finish();
     KnownList::new(midstates)
+}
+
+/// The pieces that are asked for next, each call given at once.
+fn asked(transfer: &mut Transfer, count: usize) -> Vec<u32> {
+    let mut asked = Vec::new();
+    let mut now = start();
+    while asked.len() < count {
+        let call = transfer.poll_call(now).unwrap();
+        asked.extend(pieces(transfer, &call));
+        now += Duration::from_millis(1);
+        give(transfer, now, &call);
+    }
+    asked
 }
 
 fn give(transfer: &mut Transfer, now: Instant, call: &Call) {

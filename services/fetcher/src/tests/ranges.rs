@@ -6,7 +6,7 @@ use tokio_stream::StreamExt as _;
 use tonic::Status;
 use zeroshare_api::errors::{self, ErrorReason};
 use zeroshare_content::{Algorithm, TreeId};
-use zeroshare_testkit::{Fault, Offered, Peer, TestEntry, TestTree, Which};
+use zeroshare_testkit::{Fault, Offered, Peer, TestEntry, TestTree, Which, eventually};
 use zeroshare_wire::pb::fetcher::v1::{ListFetchesRequest, ReadRangeRequest, StartFetchRequest};
 
 use super::machine::{LIMIT, Machine, assert_succeeded, wish};
@@ -48,6 +48,29 @@ async fn what_is_waited_for_comes_before_the_rest_and_the_rest_after_it() {
     assert_succeeded(&machine, &id, &fetch);
     let times = peer.record().times_sent(&id.into());
     assert!(times.values().all(|times| *times == 1), "{times:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_large_file_is_read_while_somebody_still_waits_for_its_beginning() {
+    let machine = Machine::new();
+    let tree = TestTree::new().file("large", words(7, 8 * 1024 * 1024));
+    let id = tree.tree_id(ALGORITHM);
+    let slow = Fault::Slow(Which::All, Duration::from_millis(20));
+    let peer = Peer::faulty([Offered::tree(&tree, ALGORITHM)], [slow]);
+    machine.announce(&id, &[&peer]);
+    let whole = contents(&tree, "large");
+    let (size, slices) = (whole.len() as u64, 64);
+    let sent = || peer.record().times_sent(&id.into()).len();
+    let end = async {
+        eventually("the beginning is waited for", LIMIT, async || sent() > 0).await;
+        let end = read(&machine, range(&tree, "large", size - 300_000, 300_000)).await;
+        (end, sent())
+    };
+    let beginning = read(&machine, range(&tree, "large", 0, 300_000));
+    let (beginning, (end, sent_by_then)) = tokio::join!(beginning, end);
+    assert_eq!(end.unwrap(), whole[whole.len() - 300_000..]);
+    assert!(sent_by_then < slices / 2, "{sent_by_then} of {slices}");
+    assert_eq!(beginning.unwrap(), whole[..300_000]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,15 +193,18 @@ fn range(tree: &TestTree, path: &str, offset_bytes: u64, length_bytes: u64) -> R
 fn many_slices() -> TestTree {
     (0..FILES).fold(TestTree::new(), |tree, number| {
         let seed = u32::try_from(number).unwrap();
-        let bytes: Vec<u8> = (0..u32::try_from(FILE_BYTES).unwrap() / 4)
-            .flat_map(|word| {
-                (word ^ (seed << 24))
-                    .wrapping_mul(0x9e37_79b1)
-                    .to_le_bytes()
-            })
-            .collect();
+        let bytes = words(seed, u32::try_from(FILE_BYTES).unwrap());
         tree.file(format!("file {number:02}"), bytes)
     })
+}
+
+fn words(seed: u32, bytes: u32) -> Vec<u8> {
+    let word = |word: u32| {
+        (word ^ (seed << 24))
+            .wrapping_mul(0x9e37_79b1)
+            .to_le_bytes()
+    };
+    (0..bytes / 4).flat_map(word).collect()
 }
 
 fn contents(tree: &TestTree, path: &str) -> Vec<u8> {
