@@ -176,6 +176,10 @@ impl Shared {
         lock(&self.contents).get(id).cloned()
     }
 
+    fn contents(&self) -> Vec<ContentId> {
+        lock(&self.contents).keys().copied().collect()
+    }
+
     fn cut(&self) {
         for connection in lock(&self.connections).drain(..) {
             // Without lingering the kernel sends a reset as soon as nobody has the socket any more.

@@ -110,6 +110,34 @@ fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// Whether those who may read are told what there is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listing {
+    /// They are.
+    Public,
+    /// They must know ids.
+    Refused,
+}
+
+impl Listing {
+    /// They are, unless that was forbidden.
+    pub(crate) fn unless(is_forbidden: bool) -> Self {
+        if is_forbidden {
+            Self::Refused
+        } else {
+            Self::Public
+        }
+    }
+
+    /// Lets only those go on who are to be told.
+    pub(crate) fn admit(self, caller: &Caller) -> Result<(), Status> {
+        match self {
+            Self::Public => Ok(()),
+            Self::Refused => Err(status::not_allowed("listing", caller.to_string())),
+        }
+    }
+}
+
 /// Lets strangers in now and then, so that an honest one learns why it may not read; a crowd is hung up on.
 #[derive(Debug)]
 pub(crate) struct Doorkeeper {

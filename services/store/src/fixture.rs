@@ -15,6 +15,7 @@ use zeroshare_content::{Algorithm, TreeId};
 use zeroshare_shelf::{Copies, IndexPlace, Shelf, ShelfOptions, ShelvedRoot};
 use zeroshare_testkit::{Scratch, TestTree, put_in_store};
 
+use crate::access::Listing;
 use crate::slots::Slots;
 use crate::store::{Facts, Parts, Store};
 
@@ -53,6 +54,7 @@ impl Fixture {
                 lan_addresses: Vec::new(),
                 readers: Vec::new(),
                 restriction: String::new(),
+                listing: Listing::Public,
                 part_deadline: Duration::from_millis(50),
             },
         });

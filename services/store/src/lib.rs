@@ -18,6 +18,7 @@ mod midstates;
 mod offers;
 mod pause;
 mod peers;
+mod public;
 mod run;
 mod settings;
 mod slots;
@@ -28,6 +29,7 @@ mod transfer;
 mod upkeep;
 mod watch;
 
+pub use access::Listing;
 pub use arguments::{Arguments, main};
 pub use run::{RunError, StoreListeners, run};
 pub use settings::{StoreConfig, StoreSettings};

@@ -12,9 +12,9 @@ use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, Recheck};
 use zeroshare_wire::convert::{Encoding, ReadPieces, content_id, content_ids, tree_id};
 use zeroshare_wire::pb::store::v1::{
-    ContentStat, ReadManifestRequest, ReadManifestResponse, ReadMidstatesRequest,
-    ReadMidstatesResponse, ReadPiecesRequest, ReadPiecesResponse, StatContentRequest,
-    StatContentResponse, WatchPiecesRequest, WatchPiecesResponse,
+    ContentStat, ListPublicRequest, ListPublicResponse, ReadManifestRequest, ReadManifestResponse,
+    ReadMidstatesRequest, ReadMidstatesResponse, ReadPiecesRequest, ReadPiecesResponse,
+    StatContentRequest, StatContentResponse, WatchPiecesRequest, WatchPiecesResponse,
 };
 
 use crate::access::Caller;
@@ -23,7 +23,7 @@ use crate::slots::Slot;
 use crate::store::{Source, Store};
 use crate::transfer::{OnLine, Transfer, plan};
 use crate::watch::{PiecesWatch, Watched};
-use crate::{convert, manifest, midstates, status, watch};
+use crate::{convert, manifest, midstates, public, status, watch};
 
 /// Ids in one question.
 const MAX_STATS: usize = 256;
@@ -249,6 +249,20 @@ impl StoreService for Peers {
             watch,
             slot,
         )))
+    }
+
+    async fn list_public(
+        &self,
+        request: Request<ListPublicRequest>,
+    ) -> Result<Response<ListPublicResponse>, Status> {
+        let caller = self.caller(request.extensions())?;
+        self.store.facts.listing.admit(&caller)?;
+        let _slot = self.slot(&caller)?;
+        tracing::debug!(%caller, "asks what is shared");
+        let listed = self
+            .store
+            .on_disk("list", |store| public::list(store, public::MAX_LISTED));
+        Ok(Response::new(listed.await?))
     }
 }
 

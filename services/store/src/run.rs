@@ -170,6 +170,7 @@ fn facts(config: &StoreConfig, listeners: &StoreListeners) -> Facts {
             Some(restriction) => restriction.to_string(),
             None => "none: it shares its threads".to_owned(),
         },
+        listing: config.listing,
         part_deadline: config.part_deadline,
     }
 }

@@ -18,6 +18,8 @@ use zeroshare_chassis::settings::{
 use zeroshare_identity::GroupSecret;
 use zeroshare_shelf::{Environment, IndexPlace, RootKind, ShelvedRoot, StoreRoot, store_roots};
 
+use crate::access::Listing;
+
 /// Transfers at once: as many as a crowd of 16 that starts together needs twice over. Who is told to come back loses more
 /// than who waits for the line, by simulation.
 const MAX_TRANSFERS: u32 = 64;
@@ -79,6 +81,16 @@ pub struct StoreSettings {
         value_delimiter = ','
     )]
     pub store_api: Vec<SocketAddr>,
+    /// Do not tell peers which trees are offered: they must know an id to read it.
+    #[arg(
+        long,
+        env = "ZEROSHARE_NO_LISTING",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub no_listing: Option<bool>,
     /// Transfers to peers at once; further ones are told to come back [default: 64].
     #[arg(long, value_name = "COUNT", env = "ZEROSHARE_MAX_TRANSFERS")]
     pub max_transfers: Option<u32>,
@@ -107,6 +119,8 @@ pub struct StoreConfig {
     pub local: Vec<LocalAddress>,
     /// Whether peers are served.
     pub lan: bool,
+    /// Whether peers are told which trees are offered.
+    pub listing: Listing,
     /// The group whose members alone are served, over TLS; `None`: whoever is in a readable network.
     pub group: Option<GroupSecret>,
     /// Where the node's key lies.
@@ -193,6 +207,7 @@ impl StoreConfig {
             index: IndexPlace::File(common.places.cache_dir.join("index.sqlite")),
             local,
             lan: !choose(flags.no_lan, file.no_lan, false),
+            listing: Listing::unless(choose(flags.no_listing, file.no_listing, false)),
             group,
             state_dir: common.places.state_dir.clone(),
             allow: choose_list(flags.allow, file.allow),

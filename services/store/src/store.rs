@@ -12,6 +12,7 @@ use zeroshare_chassis::rate::Throttle;
 use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, OpenError, PieceSource, Shelf};
 
+use crate::access::Listing;
 use crate::offers::{Offer, Offers};
 use crate::pause::Pause;
 use crate::slots::Slots;
@@ -66,6 +67,7 @@ pub(crate) struct Facts {
     pub(crate) lan_addresses: Vec<String>,
     pub(crate) readers: Vec<String>,
     pub(crate) restriction: String,
+    pub(crate) listing: Listing,
     /// How long a reader may take for one part of an answer.
     pub(crate) part_deadline: Duration,
 }

@@ -41,6 +41,8 @@ pub enum Method {
     ReadMidstates,
     /// `WatchPieces`.
     WatchPieces,
+    /// `ListPublic`.
+    ListPublic,
 }
 
 /// A part of a piece.

@@ -20,9 +20,10 @@ use zeroshare_wire::{
     pb::{
         content::v1::PieceState,
         store::v1::{
-            ContentStat, ReadManifestRequest, ReadManifestResponse, ReadMidstatesRequest,
-            ReadMidstatesResponse, ReadPiecesRequest, ReadPiecesResponse, StatContentRequest,
-            StatContentResponse, WatchPiecesRequest, WatchPiecesResponse,
+            ContentStat, ListPublicRequest, ListPublicResponse, ReadManifestRequest,
+            ReadManifestResponse, ReadMidstatesRequest, ReadMidstatesResponse, ReadPiecesRequest,
+            ReadPiecesResponse, StatContentRequest, StatContentResponse, WatchPiecesRequest,
+            WatchPiecesResponse,
         },
     },
 };
@@ -172,6 +173,20 @@ impl StoreService for Store {
             }
             sending.finished();
         })
+    }
+
+    async fn list_public(
+        &self,
+        request: Request<ListPublicRequest>,
+    ) -> Result<Response<ListPublicResponse>, Status> {
+        self.enter(Method::ListPublic, &request, None);
+        self.begin().await?;
+        let ids = self.shared.contents();
+        let trees = ids.iter().filter_map(ContentId::tree);
+        Ok(Response::new(ListPublicResponse {
+            tree_ids: trees.map(|tree| tree.to_string()).collect(),
+            truncated: false,
+        }))
     }
 }
 

@@ -11,7 +11,7 @@ use zeroshare_api::connect::{ConnectError, PeerChannelOptions, peer_channel};
 use zeroshare_content::Algorithm;
 use zeroshare_identity::{GroupSecret, Member, node_key};
 use zeroshare_testkit::{Offered, Scratch, TestTree};
-use zeroshare_wire::pb::store::v1::{DescribeStoreRequest, StatContentRequest};
+use zeroshare_wire::pb::store::v1::{DescribeStoreRequest, ListPublicRequest, StatContentRequest};
 
 use crate::fixture::{LIMIT, Running, all, read, request};
 
@@ -44,6 +44,8 @@ async fn a_member_reads_and_knows_which_node_it_reads_from() {
         let channel = peer_channel(running.address, &options).await.unwrap();
         assert_eq!(channel.node_key(), Some(key.public_key()));
         let mut client = clients::store(channel);
+        let listed = client.list_public(ListPublicRequest {}).await.unwrap();
+        assert_eq!(listed.into_inner().tree_ids, [id.to_string()]);
         let whole = request(id, all(offered.piece_count()));
         let received = read(&mut client, &whole).await.unwrap();
         for ((_, data), number) in received.pieces.iter().zip(0..) {
@@ -71,6 +73,8 @@ async fn who_knows_another_secret_or_none_is_not_served() {
         let mut client = clients::store(channel);
         let calling = client.stat_content(StatContentRequest::default());
         timeout(LIMIT, calling).await.unwrap().unwrap_err();
+        let listing = client.list_public(ListPublicRequest {});
+        timeout(LIMIT, listing).await.unwrap().unwrap_err();
     }
     running.stop().await;
 }

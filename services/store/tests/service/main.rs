@@ -11,6 +11,7 @@ mod compressing;
 mod fixture;
 mod group;
 mod holding;
+mod listing;
 mod offering;
 mod reading;
 mod restricted;
