@@ -16,6 +16,7 @@ mod group;
 mod handing;
 mod local;
 mod manifests;
+mod neighbours;
 mod peers;
 mod ranges;
 mod registry;

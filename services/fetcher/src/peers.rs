@@ -6,9 +6,10 @@ use std::sync::Arc;
 use zeroshare_api::clients;
 use zeroshare_api::connect::{ConnectError, PeerChannelOptions, TracedChannel, peer_channel};
 use zeroshare_api::rpc::store::v1::store_service_client::StoreServiceClient;
+use zeroshare_chassis::settings::StaticPeer;
 use zeroshare_wire::convert::socket_address;
 use zeroshare_wire::datagram::PublicKey;
-use zeroshare_wire::pb::discovery::v1::FindProvidersResponse;
+use zeroshare_wire::pb::discovery::v1::{FindProvidersResponse, Peer as LivePeer};
 
 use crate::fetch::{Members, Meter};
 
@@ -48,23 +49,48 @@ impl Candidate {
         let holds_nothing = (response.member || response.on_its_way) && response.part == 0;
         let is_waiting = holds_nothing && !response.on_its_way && members == Members::LeftOut;
         let peer = response.provider.filter(|_| !is_waiting)?;
+        let extent = match response.part {
+            _ if holds_nothing => Extent::NothingYet,
+            1..WHOLE => Extent::Part,
+            _ => Extent::Whole,
+        };
+        Some(Self {
+            extent,
+            is_member: response.member,
+            ..Self::of_peer(peer)?
+        })
+    }
+
+    /// Reads of somebody who is there; `None` if there is no way to reach it.
+    pub(crate) fn of_peer(peer: LivePeer) -> Option<Self> {
         let addresses: Vec<SocketAddr> = peer
             .store_addresses
             .iter()
             .take(MAX_ADDRESSES)
             .filter_map(|address| socket_address("store_addresses", address).ok())
             .collect();
-        let is_member = response.member;
-        let extent = match response.part {
-            _ if holds_nothing => Extent::NothingYet,
-            1..WHOLE => Extent::Part,
-            _ => Extent::Whole,
-        };
         (!addresses.is_empty()).then_some(Self {
             peer_id: peer.peer_id,
             addresses,
-            extent,
-            is_member,
+            extent: Extent::Whole,
+            is_member: false,
+        })
+    }
+
+    /// Looks up a host that the caller named; in words why that failed. May be dropped midway.
+    pub(crate) async fn resolve(host: &StaticPeer) -> Result<Self, String> {
+        let looked_up = tokio::net::lookup_host((host.host(), host.port())).await;
+        let addresses: Vec<SocketAddr> = looked_up
+            .map_err(|error| format!("{host}: {error}"))?
+            .collect();
+        if addresses.is_empty() {
+            return Err(format!("{host} has no address"));
+        }
+        Ok(Self {
+            peer_id: String::new(),
+            addresses,
+            extent: Extent::Whole,
+            is_member: false,
         })
     }
 

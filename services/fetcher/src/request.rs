@@ -8,7 +8,9 @@ use zeroshare_chassis::serve::PeerCredentials;
 use zeroshare_chassis::settings::StaticPeer;
 use zeroshare_content::{ContentId, Family, HashKind, TreeId};
 use zeroshare_wire::convert::{content_id, content_ids, optional_duration};
-use zeroshare_wire::pb::fetcher::v1::{ReadManifestRequest, ReadRangeRequest, StartFetchRequest};
+use zeroshare_wire::pb::fetcher::v1::{
+    ListNeighboursRequest, ReadManifestRequest, ReadRangeRequest, StartFetchRequest,
+};
 use zeroshare_wire::{FieldError, FieldFault};
 
 use crate::settings::MAX_LOCATE_TIMEOUT;
@@ -28,6 +30,10 @@ const MAX_RANGE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Names of callers and paths are not endless.
 const MAX_TEXT_BYTES: usize = 4096;
+
+/// How long peers have to say what they share, and how long they may be given.
+const LIST_TIMEOUT: Duration = Duration::from_millis(300);
+const MAX_LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A checked `StartFetchRequest`.
 #[derive(Debug, Clone)]
@@ -125,6 +131,27 @@ impl TryFrom<ReadManifestRequest> for ManifestOrder {
             ids: tree_ids(&request.content_ids)?,
             from: hosts(&request.from)?,
             locate_timeout: optional_duration("locate_timeout", timeout, MAX_LOCATE_TIMEOUT)?,
+        })
+    }
+}
+
+/// A checked `ListNeighboursRequest`.
+#[derive(Debug)]
+pub(crate) struct NeighboursOrder {
+    /// These hosts only; empty: whom discovery knows.
+    pub(crate) from: Vec<StaticPeer>,
+    pub(crate) timeout: Duration,
+}
+
+impl TryFrom<ListNeighboursRequest> for NeighboursOrder {
+    type Error = FieldError;
+
+    fn try_from(request: ListNeighboursRequest) -> Result<Self, FieldError> {
+        let timeout = request.timeout.as_ref();
+        let timeout = optional_duration("timeout", timeout, MAX_LIST_TIMEOUT)?;
+        Ok(Self {
+            from: hosts(&request.from)?,
+            timeout: timeout.unwrap_or(LIST_TIMEOUT),
         })
     }
 }

@@ -13,17 +13,17 @@ use tracing::info;
 use zeroshare_api::rpc::fetcher::v1::fetcher_service_server::FetcherService;
 use zeroshare_wire::pb::fetcher::v1::{
     AddContentRequest, AddContentResponse, CancelFetchRequest, CancelFetchResponse,
-    ListFetchesRequest, ListFetchesResponse, ReadManifestRequest, ReadManifestResponse,
-    ReadRangeRequest, ReadRangeResponse, StartFetchRequest, StartFetchResponse, WatchFetchRequest,
-    WatchFetchResponse,
+    ListFetchesRequest, ListFetchesResponse, ListNeighboursRequest, ListNeighboursResponse,
+    ReadManifestRequest, ReadManifestResponse, ReadRangeRequest, ReadRangeResponse,
+    StartFetchRequest, StartFetchResponse, WatchFetchRequest, WatchFetchResponse,
 };
 
 use crate::fetch::{self, View, store_for};
 use crate::registry::{Entry, Started};
-use crate::request::{Caller, ManifestOrder, Order, RangeOrder, fetch_name};
+use crate::request::{Caller, ManifestOrder, NeighboursOrder, Order, RangeOrder, fetch_name};
 use crate::shared::Shared;
 use crate::status::{CallError, status};
-use crate::{add, manifests, ranges};
+use crate::{add, manifests, neighbours, ranges};
 
 /// What is here already has succeeded by the time that the answer is given, if the index is as quick as it should be.
 const LOCAL_LOOK: Duration = Duration::from_secs(1);
@@ -193,6 +193,18 @@ impl FetcherService for Service {
         let entry = begun.map_err(|error| status(&error))?;
         let read = ranges::read(&self.shared, &entry, &order);
         Ok(Response::new(read.map_err(|error| status(&error))?))
+    }
+
+    type ListNeighboursStream = ReceiverStream<Result<ListNeighboursResponse, Status>>;
+
+    async fn list_neighbours(
+        &self,
+        request: Request<ListNeighboursRequest>,
+    ) -> Result<Response<Self::ListNeighboursStream>, Status> {
+        let order = NeighboursOrder::try_from(request.into_inner());
+        let order = order.map_err(|error| status(&error.into()))?;
+        let listing = neighbours::list(&self.shared, order);
+        Ok(Response::new(listing.map_err(|error| status(&error))?))
     }
 
     async fn add_content(

@@ -9,4 +9,5 @@ mod fetching;
 mod groups;
 mod liars;
 mod machine;
+mod neighbours;
 mod ranges;

@@ -14,7 +14,7 @@ use zeroshare_content::ContentId;
 use zeroshare_wire::convert::to_duration;
 use zeroshare_wire::pb::discovery::v1::FindProvidersRequest;
 
-use crate::peers::{Candidate, Extent};
+use crate::peers::Candidate;
 use crate::shared::Shared;
 
 /// Candidates that wait to be looked at; discovery is read no faster.
@@ -241,28 +241,16 @@ impl Seeker {
                 .patience
                 .max(self.shared.config.patience.local_call);
         for host in &self.search.from {
-            let looked_up =
-                timeout_at(end, tokio::net::lookup_host((host.host(), host.port()))).await;
-            let addresses: Vec<_> = match looked_up {
-                Ok(Ok(addresses)) => addresses.collect(),
-                Ok(Err(error)) => {
-                    fault = Some(format!("{host}: {error}"));
+            let candidate = match timeout_at(end, Candidate::resolve(host)).await {
+                Ok(Ok(candidate)) => candidate,
+                Ok(Err(why)) => {
+                    fault = Some(why);
                     continue;
                 }
                 Err(_) => {
                     fault = Some(format!("{host}: its name was not resolved in time"));
                     continue;
                 }
-            };
-            if addresses.is_empty() {
-                fault = Some(format!("{host} has no address"));
-                continue;
-            }
-            let candidate = Candidate {
-                peer_id: String::new(),
-                addresses,
-                extent: Extent::Whole,
-                is_member: false,
             };
             if self.found.send(Found::Candidate(candidate)).await.is_err() {
                 break;
