@@ -53,6 +53,15 @@ impl Answers {
         (*end > now).then_some(*answer)
     }
 
+    /// Takes in that somebody says to have these.
+    pub(crate) fn void_nobody<'a>(&mut self, ids: impl IntoIterator<Item = &'a TreeId>) {
+        for id in ids {
+            if let Some((_, Answer::Nobody)) = self.by_id.get(id) {
+                self.by_id.remove(id);
+            }
+        }
+    }
+
     /// Forgets that nobody had it, where that was said: it is here now.
     pub(crate) fn void(&mut self, id: &TreeId) {
         self.by_id.remove(id);
@@ -79,6 +88,16 @@ mod tests {
         assert_eq!(answers.find(now + NOBODY, &id(1)), Some(Answer::Shown(4)));
         answers.void(&id(1));
         assert_eq!(answers.find(now, &id(1)), None);
+    }
+
+    #[test]
+    fn what_somebody_tells_of_is_asked_for_again() {
+        let (mut answers, now) = (Answers::default(), Instant::now());
+        answers.handle(now, id(1), Answer::Nobody);
+        answers.handle(now, id(2), Answer::Shown(4));
+        answers.void_nobody(&[id(1), id(2), id(3)]);
+        assert_eq!(answers.find(now, &id(1)), None);
+        assert_eq!(answers.find(now, &id(2)), Some(Answer::Shown(4)));
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub struct Arguments {
     /// Let other users see it; for users other than root, /etc/fuse.conf must allow that [default: for root].
     #[arg(long)]
     allow_other: bool,
+    /// List what neighbours share too: whatever walks through the mount or audits it then reads, and so fetches, all of that.
+    #[arg(long)]
+    list_neighbours: bool,
     /// The configuration file [default: config.toml in the place for configuration].
     #[arg(long, value_name = "FILE", env = "ZEROSHARE_CONFIG")]
     config: Option<PathBuf>,
@@ -64,6 +67,7 @@ impl Arguments {
             dir: self.dir,
             allow_other: self.allow_other || rustix::process::geteuid().is_root(),
             from: Vec::new(),
+            list_neighbours: self.list_neighbours,
         };
         process::run(&telemetry, async move |lifetime| {
             let backing = Backing {

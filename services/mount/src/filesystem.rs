@@ -4,6 +4,7 @@
 //! waits for somebody else's tree.
 
 mod attributes;
+mod named;
 
 use std::ffi::OsStr;
 use std::io;
@@ -43,7 +44,7 @@ const SMALL_FILE: u64 = 1024 * 1024;
 const MAX_BACKGROUND: u16 = 64;
 
 /// All trees, as a file system.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Trees {
     shared: Arc<Shared>,
     attributes: Attributes,
@@ -125,33 +126,6 @@ impl Trees {
         }
     }
 
-    fn list_root(&self, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let Some(Open::Listing(names)) = self.shared.handles().find(handle.into()) else {
-            return reply.error(Errno::EBADF);
-        };
-        let dots = [OsStr::new("."), OsStr::new("..")];
-        let dots = dots.into_iter().map(|name| (FileType::Directory, name));
-        let links = names
-            .iter()
-            .map(|name| (FileType::Symlink, name.as_os_str()));
-        let entries = dots
-            .chain(links)
-            .zip(1..)
-            .skip(usize::try_from(offset).unwrap_or(usize::MAX));
-        for ((kind, name), next) in entries {
-            // Which number it will have when it is looked up is not known, and nobody may ask about this one.
-            let inode = if kind == FileType::Directory {
-                ROOT
-            } else {
-                u64::MAX
-            };
-            if reply.add(INodeNo(inode), next, kind, name) {
-                break;
-            }
-        }
-        reply.ok();
-    }
-
     fn list_tree(place: Place, shown: &Shown, offset: u64, mut reply: ReplyDirectory) {
         let Some(entries) = shown.list(place.entry) else {
             return reply.error(Errno::ENOTDIR);
@@ -224,8 +198,12 @@ impl Filesystem for Trees {
         _handle: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
+        let ttl = match Place::of(inode.into()) {
+            Some(_) => TREE_TTL,
+            None => ROOT_TTL,
+        };
         match self.attributes_of(inode.into()) {
-            Some(attributes) => reply.attr(&TREE_TTL, &attributes),
+            Some(attributes) => reply.attr(&ttl, &attributes),
             None => reply.error(Errno::ENOENT),
         }
     }
@@ -325,11 +303,7 @@ impl Filesystem for Trees {
             let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
             return reply.opened(FileHandle(0), flags);
         }
-        let names = Arc::new(root::names(&self.shared));
-        match self.shared.handles().add(Open::Listing(names)) {
-            Some(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
-            None => reply.error(Errno::ENFILE),
-        }
+        self.open_root(reply);
     }
 
     fn readdir(
@@ -341,7 +315,7 @@ impl Filesystem for Trees {
         reply: ReplyDirectory,
     ) {
         let Some(place) = Place::of(inode.into()) else {
-            return self.list_root(handle, offset, reply);
+            return self.list_names(handle, offset, reply);
         };
         match self.shown(place) {
             Some(shown) => Self::list_tree(place, &shown, offset, reply),

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, OnceLock};
 
+use fuser::FileType;
 use tracing::debug;
 use zeroshare_shelf::Beneath;
 
@@ -26,8 +27,15 @@ pub(crate) struct Handles {
 #[derive(Debug, Clone)]
 pub(crate) enum Open {
     File(Arc<OpenFile>),
-    /// The names in the root, as they were when it was opened.
-    Listing(Arc<Vec<OsString>>),
+    Listing(Arc<Listing>),
+}
+
+/// The names in a directory, as they were when it was opened.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    /// The directory itself.
+    pub(crate) inode: u64,
+    pub(crate) names: Vec<(OsString, FileType)>,
 }
 
 /// A file of a tree that is shown.

@@ -7,8 +7,8 @@
 //! programs from the LAN that way.
 //!
 //! It writes nothing, knows no peers and proves nothing but manifests and links: bytes come from the fetcher, or from a store.
-//! How long anybody waits, and what is remembered, is decided in `patience` and `answers`, without a clock; `shown` makes a
-//! tree of a manifest; `filesystem` answers the kernel, and hands whatever takes time to tasks.
+//! How long anybody waits, and what is remembered, is decided in `patience`, `answers` and `neighbours`, without a clock; `shown`
+//! makes a tree of a manifest; `filesystem` answers the kernel, and hands whatever takes time to tasks.
 //!
 //! Start reading at `run`, then `filesystem`.
 
@@ -18,7 +18,9 @@ mod caller;
 mod filesystem;
 mod handles;
 mod held;
+mod listing;
 mod mountpoint;
+mod neighbours;
 mod patience;
 mod place;
 mod questions;

@@ -18,6 +18,12 @@ const IN_ALL: Duration = Duration::from_millis(500);
 /// … in each such time.
 const WINDOW: Duration = Duration::from_secs(5);
 
+/// All questions of one process together for what a neighbour listed, which was not there after all.
+const LISTED_IN_ALL: Duration = Duration::from_secs(2);
+
+/// What one of those counts while it is waited for: most are answered by then.
+const LISTED: Duration = Duration::from_millis(200);
+
 /// Processes that are remembered: those beyond wait for nothing.
 const MAX_PROCESSES: usize = 1024;
 
@@ -44,6 +50,15 @@ struct Waited {
     time: Duration,
 }
 
+/// What is known of something before it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hope {
+    /// Nothing.
+    None,
+    /// A neighbour listed it.
+    Listed,
+}
+
 /// One question that a process waits for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
@@ -55,16 +70,20 @@ pub(crate) struct Turn {
 
 impl Patience {
     /// Says how long a process may wait for its next question; `None`: not at all.
-    pub(crate) fn begin(&mut self, now: Instant, process: u32) -> Option<Turn> {
+    pub(crate) fn begin(&mut self, now: Instant, process: u32, hope: Hope) -> Option<Turn> {
         self.forget(now);
-        let once = self.once();
+        let usual = self.once();
+        let (once, counted, in_all) = match hope {
+            // On a slow line one question alone may take more.
+            Hope::None => (usual, usual, IN_ALL.max(usual)),
+            Hope::Listed => (ONCE_AT_MOST, LISTED, LISTED_IN_ALL),
+        };
         if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&process) {
             return None;
         }
         let turns = self.processes.entry(process).or_default();
         let waited: Duration = turns.iter().map(|waited| waited.time).sum();
-        // On a slow line one question alone may take more.
-        let left = IN_ALL.max(once).saturating_sub(waited);
+        let left = in_all.saturating_sub(waited);
         let limit = once.min(left);
         if limit.is_zero() || turns.len() >= MAX_TURNS {
             return None;
@@ -74,7 +93,7 @@ impl Patience {
         turns.push_back(Waited {
             turn: number,
             began: now,
-            time: limit,
+            time: counted.min(limit),
         });
         Some(Turn {
             process,
@@ -89,6 +108,13 @@ impl Patience {
         let waited = turns.and_then(|turns| turns.iter_mut().find(|own| own.turn == turn.number));
         if let Some(waited) = waited {
             waited.time = now.saturating_duration_since(waited.began).min(turn.limit);
+        }
+    }
+
+    /// Takes in that a process has what a neighbour listed: waiting for that counts for nothing.
+    pub(crate) fn kept(&mut self, turn: &Turn) {
+        if let Some(turns) = self.processes.get_mut(&turn.process) {
+            turns.retain(|own| own.turn != turn.number);
         }
     }
 
@@ -126,17 +152,23 @@ mod tests {
         let (mut patience, start) = (Patience::default(), Instant::now());
         let mut now = start;
         for _ in 0..12 {
-            if let Some(turn) = patience.begin(now, 7) {
+            if let Some(turn) = patience.begin(now, 7, Hope::None) {
                 assert!(turn.limit <= ONCE);
                 now += turn.limit;
                 patience.end(now, &turn);
             }
         }
         assert_eq!(now - start, IN_ALL);
-        assert_eq!(patience.begin(now, 7), None);
-        assert!(patience.begin(now, 8).is_some(), "another one has its own");
+        assert_eq!(patience.begin(now, 7, Hope::None), None);
+        assert!(
+            patience.begin(now, 8, Hope::None).is_some(),
+            "another one has its own"
+        );
         now = start + WINDOW;
-        assert!(patience.begin(now, 7).is_some(), "it may wait again");
+        assert!(
+            patience.begin(now, 7, Hope::None).is_some(),
+            "it may wait again"
+        );
     }
 
     #[test]
@@ -144,7 +176,7 @@ mod tests {
         let (mut patience, start) = (Patience::default(), Instant::now());
         for question in 0..50 {
             let now = start + Duration::from_millis(20 * question);
-            let turn = patience.begin(now, 7).unwrap();
+            let turn = patience.begin(now, 7, Hope::None).unwrap();
             assert_eq!(turn.limit, ONCE, "answers were quick");
             patience.end(now + Duration::from_millis(3), &turn);
         }
@@ -154,12 +186,35 @@ mod tests {
     fn questions_at_once_count_together() {
         let (mut patience, now) = (Patience::default(), Instant::now());
         let limits: Vec<_> = (0..3)
-            .map(|_| patience.begin(now, 7).map(|turn| turn.limit))
+            .map(|_| patience.begin(now, 7, Hope::None).map(|turn| turn.limit))
             .collect();
         assert_eq!(
             limits,
             [Some(ONCE), Some(IN_ALL.saturating_sub(ONCE)), None]
         );
+    }
+
+    #[test]
+    fn what_neighbours_list_is_waited_for_as_long_as_they_have_it() {
+        let (mut patience, mut now) = (Patience::default(), Instant::now());
+        for _ in 0..1000 {
+            let turn = patience.begin(now, 7, Hope::Listed).unwrap();
+            now += Duration::from_millis(30);
+            patience.end(now, &turn);
+            patience.kept(&turn);
+        }
+        let at_once: Vec<_> = (0..8)
+            .map(|_| patience.begin(now, 8, Hope::Listed).unwrap())
+            .collect();
+        assert!(at_once.iter().all(|turn| turn.limit >= LISTED));
+        let start = now;
+        for _ in 0..1000 {
+            if let Some(turn) = patience.begin(now, 9, Hope::Listed) {
+                now += turn.limit;
+                patience.end(now, &turn);
+            }
+        }
+        assert_eq!(now - start, LISTED_IN_ALL, "liars cost that much");
     }
 
     #[test]
@@ -170,23 +225,23 @@ mod tests {
         let mut slow = Patience::default();
         slow.answered(Duration::from_millis(240));
         assert_eq!(
-            slow.begin(now, 1).unwrap().limit,
+            slow.begin(now, 1, Hope::None).unwrap().limit,
             Duration::from_millis(480)
         );
         slow.answered(Duration::from_mins(1));
         slow.answered(Duration::from_mins(1));
-        assert_eq!(slow.begin(now, 2).unwrap().limit, ONCE_AT_MOST);
-        assert_eq!(slow.begin(now, 2), None);
+        assert_eq!(slow.begin(now, 2, Hope::None).unwrap().limit, ONCE_AT_MOST);
+        assert_eq!(slow.begin(now, 2, Hope::None), None);
     }
 
     #[test]
     fn those_who_waited_are_not_remembered_without_bound() {
         let (mut patience, now) = (Patience::default(), Instant::now());
         for process in 0..2000 {
-            patience.begin(now, process);
+            patience.begin(now, process, Hope::None);
         }
         assert_eq!(patience.processes.len(), MAX_PROCESSES);
-        patience.begin(now + WINDOW, 1);
+        patience.begin(now + WINDOW, 1, Hope::None);
         assert_eq!(patience.processes.len(), 1);
     }
 }

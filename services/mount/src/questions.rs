@@ -56,7 +56,9 @@ pub(crate) fn ask(shared: &Arc<Shared>, id: TreeId) -> Option<Asked> {
             () = own.lifetime.stopping() => Answer::Nobody,
         };
         let now = Instant::now();
-        if answer != Answer::Nobody {
+        if answer == Answer::Nobody {
+            own.neighbours().forget(&id);
+        } else {
             own.patience()
                 .answered(now.saturating_duration_since(start));
         }

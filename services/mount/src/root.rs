@@ -4,10 +4,13 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Instant;
 
+use fuser::FileType;
 use zeroshare_content::TreeId;
 
 use crate::answers::Answer;
 use crate::caller;
+use crate::listing;
+use crate::patience::Hope;
 use crate::questions::ask;
 use crate::shared::Shared;
 use crate::table::Content;
@@ -33,7 +36,12 @@ pub(crate) fn known(shared: &Shared, id: TreeId) -> Option<Answer> {
 /// Finds a tree among the neighbours, for as long as this caller may wait.
 pub(crate) async fn find(shared: Arc<Shared>, id: TreeId, thread: u32) -> Answer {
     let process = caller::process_of(thread);
-    let turn = shared.patience().begin(Instant::now(), process);
+    let hope = if shared.neighbours().has(&id) {
+        Hope::Listed
+    } else {
+        Hope::None
+    };
+    let turn = shared.patience().begin(Instant::now(), process, hope);
     let Some(turn) = turn else {
         return Answer::Nobody;
     };
@@ -49,6 +57,9 @@ pub(crate) async fn find(shared: Arc<Shared>, id: TreeId, thread: u32) -> Answer
     };
     let now = Instant::now();
     shared.patience().end(now, &turn);
+    if hope == Hope::Listed && matches!(answer, Some(Answer::Shown(_))) {
+        shared.patience().kept(&turn);
+    }
     answer.unwrap_or_else(|| {
         // The next one does not wait, unless an answer comes after all.
         let mut answers = shared.answers();
@@ -59,7 +70,28 @@ pub(crate) async fn find(shared: Arc<Shared>, id: TreeId, thread: u32) -> Answer
     })
 }
 
-/// The names of all trees that are here in full.
-pub(crate) fn names(shared: &Shared) -> Vec<OsString> {
-    shared.held().names()
+/// The names of all trees that are here in full, and those that neighbours share where that is wanted.
+///
+/// What neighbours share is asked for if nobody did lately. May be dropped midway.
+pub(crate) async fn names(shared: &Arc<Shared>) -> Vec<(OsString, FileType)> {
+    if shared.config.list_neighbours {
+        listing::hear(shared).await;
+    }
+    names_known(shared)
+}
+
+/// As [`names`], for who must not wait; `None` where that takes time.
+pub(crate) fn names_at_once(shared: &Shared) -> Option<Vec<(OsString, FileType)>> {
+    let is_known = !shared.config.list_neighbours || shared.neighbours().is_fresh(Instant::now());
+    is_known.then(|| names_known(shared))
+}
+
+fn names_known(shared: &Shared) -> Vec<(OsString, FileType)> {
+    let told = shared.neighbours().trees();
+    let held = shared.held();
+    let links = held.names().into_iter();
+    let mut names: Vec<_> = links.map(|name| (name, FileType::Symlink)).collect();
+    let others = told.iter().filter(|tree| held.path(tree).is_none());
+    names.extend(others.map(|tree| (tree.to_string().into(), FileType::Directory)));
+    names
 }

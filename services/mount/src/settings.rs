@@ -13,6 +13,8 @@ pub struct MountConfig {
     pub allow_other: bool,
     /// Ask these hosts only, and nobody by datagram; empty: the LAN.
     pub from: Vec<String>,
+    /// Whether the root lists what neighbours share publicly, beside what is here.
+    pub list_neighbours: bool,
 }
 
 /// The services that a mount asks.

@@ -14,6 +14,7 @@ use zeroshare_content::TreeId;
 use crate::answers::Answers;
 use crate::handles::Handles;
 use crate::held::Held;
+use crate::neighbours::Neighbours;
 use crate::patience::Patience;
 use crate::questions::Asked;
 use crate::settings::{Backing, MountConfig};
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     table: Mutex<Table>,
     held: Mutex<Held>,
     handles: Mutex<Handles>,
+    neighbours: Mutex<Neighbours>,
     asked: Mutex<BTreeMap<TreeId, Asked>>,
 }
 
@@ -50,6 +52,7 @@ impl Shared {
             table: Mutex::default(),
             held: Mutex::default(),
             handles: Mutex::default(),
+            neighbours: Mutex::default(),
             asked: Mutex::default(),
         }
     }
@@ -90,6 +93,10 @@ impl Shared {
 
     pub(crate) fn handles(&self) -> MutexGuard<'_, Handles> {
         lock(&self.handles)
+    }
+
+    pub(crate) fn neighbours(&self) -> MutexGuard<'_, Neighbours> {
+        lock(&self.neighbours)
     }
 
     pub(crate) fn asked(&self) -> MutexGuard<'_, BTreeMap<TreeId, Asked>> {

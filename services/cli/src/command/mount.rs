@@ -20,6 +20,10 @@ brings that file, and then the rest of the tree into this machine's store, to wh
 With DIR as a line in ~/.config/0install.net/injector/implementation-dirs (for all users: /etc/xdg/0install.net/injector/implementation-dirs)
 an unmodified 0install takes its programs from there before it downloads anything.
 
+`ls DIR` shows what is here. With --list-neighbours also what neighbours share (up to 1,000 trees of each, of 64 at most), so that `0install --offline`
+and 0install's preference for what is cached see them; but whatever walks through DIR then, like `find`, a backup or `0install store audit`, reads and
+so fetches all of it.
+
 The services of a running node are asked, else some are started for as long as the mount lasts. Ctrl-C, SIGTERM and `fusermount3 -u DIR` end it; a
 mount whose process was killed is replaced by the next one.
 
@@ -38,6 +42,11 @@ pub struct MountArguments {
     /// Let other users see it; for users other than root, /etc/fuse.conf must allow that [default: for root].
     #[arg(long)]
     pub allow_other: bool,
+
+    /// List what neighbours share too, and not only what is here [default: no]. Whatever walks through DIR or audits it then reads, and
+    /// so fetches, all of that.
+    #[arg(long)]
+    pub list_neighbours: bool,
 
     /// Ask this host only, and nobody by datagram; may be repeated.
     #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
@@ -62,6 +71,7 @@ pub async fn run(arguments: MountArguments, session: &Session) -> Result<Exit, F
         dir: arguments.dir,
         allow_other: arguments.allow_other || rustix::process::geteuid().is_root(),
         from: arguments.from,
+        list_neighbours: arguments.list_neighbours,
     };
     let backing = Backing {
         fetcher: services.channel("fetcher"),

@@ -41,13 +41,7 @@ impl<'a> User<'a> {
 
     /// Puts a feed into the user's cache, as if it had been fetched and trusted before.
     pub(crate) fn cache_feed(&self, url: &str, feed: &str) -> Result<()> {
-        let name: String = url
-            .chars()
-            .map(|found| match found {
-                'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' | '.' => found.to_string(),
-                _ => format!("%{:02x}", u32::from(found)),
-            })
-            .collect();
+        let name = feed_name(url);
         self.write(&format!("cache/0install.net/interfaces/{name}"), feed)?;
         let checked = format!(
             "<?xml version=\"1.0\"?><feed-preferences last-checked=\"{}\" \
@@ -116,6 +110,15 @@ impl<'a> User<'a> {
         fs::set_permissions(self.home.path(), fs::Permissions::from_mode(0o755))?;
         own_all(self.home.path())
     }
+}
+
+/// What a feed is called in a cache.
+pub(crate) fn feed_name(url: &str) -> String {
+    let escaped = url.chars().map(|found| match found {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '_' | '.' => found.to_string(),
+        _ => format!("%{:02x}", u32::from(found)),
+    });
+    escaped.collect()
 }
 
 fn own_all(path: &Path) -> Result<()> {
