@@ -31,7 +31,7 @@ pub use environment::Environment;
 pub use index::{IndexError, IndexPlace};
 pub use mounts::{MOUNT_NAME, is_own_mount};
 pub use pieces::{PieceReader, PieceSource, ReadError, Recheck, Sink};
-pub use roots::{RootKind, StoreRoot, find_tree, store_roots};
+pub use roots::{RootKind, StoreRoot, feed_caches, find_tree, store_roots};
 pub use scan::{ScanError, ScannedFile, ScannedTree, scan_tree};
 pub use shelf::{
     Audience, Beginning, CommitError, Committed, CommittedFile, Copies, Due, FoundFile, Holding,

@@ -16,6 +16,9 @@ const MAX_DIRECTORY_LIST_BYTES: u64 = 1024 * 1024;
 /// Below each cache directory.
 const IMPLEMENTATIONS: &str = "0install.net/implementations";
 
+/// Below each cache directory.
+const INTERFACES: &str = "0install.net/interfaces";
+
 /// Below each configuration directory.
 const DIRECTORY_LIST: &str = "0install.net/injector/implementation-dirs";
 
@@ -58,6 +61,17 @@ pub fn store_roots(environment: &Environment, extra: &[PathBuf]) -> Vec<StoreRoo
         }
     }
     roots
+}
+
+/// Lists where 0install keeps the feeds that it fetched, in its order of lookup: of the user, then of the system.
+pub fn feed_caches(environment: &Environment) -> Vec<PathBuf> {
+    if let Some(base) = environment.vars.get("ZEROINSTALL_PORTABLE_BASE") {
+        return vec![Path::new(base).join("cache/interfaces")];
+    }
+    let own = environment.directory("XDG_CACHE_HOME", ".cache");
+    let system = environment.directories("XDG_CACHE_DIRS", "/var/cache");
+    let caches = own.into_iter().chain(system);
+    caches.map(|cache| cache.join(INTERFACES)).collect()
 }
 
 /// Finds a tree as 0install does at run time: the first hit of the first spelling, unverified.
@@ -160,6 +174,21 @@ mod tests {
                 "/var/cache/0install.net/implementations",
             ],
         );
+    }
+
+    #[test]
+    fn feeds_lie_beside_stores() {
+        let caches = |vars: &[(&str, &str)]| feed_caches(&environment(vars));
+        let usual = [
+            "/home/u/.cache/0install.net/interfaces",
+            "/var/cache/0install.net/interfaces",
+        ];
+        assert_eq!(caches(&[]), usual.map(PathBuf::from));
+        let named = caches(&[("XDG_CACHE_HOME", "/c"), ("XDG_CACHE_DIRS", "/a::/b")]);
+        let expected = ["/c", "/a", "/b"].map(|cache| Path::new(cache).join(INTERFACES));
+        assert_eq!(named, expected);
+        let portable = caches(&[("ZEROINSTALL_PORTABLE_BASE", "/p")]);
+        assert_eq!(portable, [PathBuf::from("/p/cache/interfaces")]);
     }
 
     #[test]

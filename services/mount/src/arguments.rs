@@ -10,6 +10,7 @@ use zeroshare_chassis::settings::{
 };
 use zeroshare_chassis::telemetry::TelemetrySettings;
 use zeroshare_chassis::{Env, process};
+use zeroshare_shelf::{Environment, feed_caches};
 
 use crate::run::RunError;
 use crate::settings::{Backing, MountConfig};
@@ -68,6 +69,7 @@ impl Arguments {
             allow_other: self.allow_other || rustix::process::geteuid().is_root(),
             from: Vec::new(),
             list_neighbours: self.list_neighbours,
+            feed_caches: feed_caches(&Environment::of_process()),
         };
         process::run(&telemetry, async move |lifetime| {
             let backing = Backing {

@@ -21,6 +21,7 @@ use tracing::{debug, warn};
 use zeroshare_content::TreeId;
 
 use crate::answers::Answer;
+use crate::by_name;
 use crate::caller;
 use crate::handles::{Open, OpenFile, read_at};
 use crate::place::{Place, ROOT};
@@ -70,6 +71,9 @@ impl Trees {
     }
 
     fn attributes_of(&self, inode: u64) -> Option<FileAttr> {
+        if let Some(number) = named::number(inode) {
+            return self.attributes_of_named(number);
+        }
         let Some(place) = Place::of(inode) else {
             return (inode == ROOT).then(|| self.attributes.of_root());
         };
@@ -77,6 +81,9 @@ impl Trees {
     }
 
     fn lookup_in_root(&self, thread: u32, name: &OsStr, reply: ReplyEntry) {
+        if name == by_name::NAME {
+            return self.lookup_by_name(reply);
+        }
         let Some(id) = TreeId::from_directory_name(name.as_bytes()) else {
             return reply.error(Errno::ENOENT);
         };
@@ -168,6 +175,9 @@ impl Filesystem for Trees {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if let Some(number) = named::number(parent.into()) {
+            return self.lookup_named(number, name, reply);
+        }
         let Some(place) = Place::of(parent.into()) else {
             return self.lookup_in_root(request.pid(), name, reply);
         };
@@ -186,7 +196,9 @@ impl Filesystem for Trees {
     }
 
     fn forget(&self, _request: &Request, inode: INodeNo, lookups: u64) {
-        if let Some(place) = Place::of(inode.into()) {
+        if let Some(number) = named::number(inode.into()) {
+            self.shared.nodes().forgotten(number, lookups);
+        } else if let Some(place) = Place::of(inode.into()) {
             self.shared.table().forgotten(place.tree, lookups);
         }
     }
@@ -209,6 +221,12 @@ impl Filesystem for Trees {
     }
 
     fn readlink(&self, _request: &Request, inode: INodeNo, reply: ReplyData) {
+        if let Some(number) = named::number(inode.into()) {
+            return match self.target_of_named(number) {
+                Some(target) => reply.data(target.as_bytes()),
+                None => reply.error(Errno::EINVAL),
+            };
+        }
         let place = Place::of(inode.into());
         match place.and_then(|place| Some((place, self.content(place)?))) {
             Some((_, Content::Link(path))) => reply.data(path.as_os_str().as_bytes()),
@@ -303,7 +321,10 @@ impl Filesystem for Trees {
             let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
             return reply.opened(FileHandle(0), flags);
         }
-        self.open_root(reply);
+        match named::number(inode.into()) {
+            Some(number) => self.open_named(number, reply),
+            None => self.open_root(reply),
+        }
     }
 
     fn readdir(

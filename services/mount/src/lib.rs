@@ -8,12 +8,13 @@
 //!
 //! It writes nothing, knows no peers and proves nothing but manifests and links: bytes come from the fetcher, or from a store.
 //! How long anybody waits, and what is remembered, is decided in `patience`, `answers` and `neighbours`, without a clock; `shown`
-//! makes a tree of a manifest; `filesystem` answers the kernel, and hands whatever takes time to tasks.
+//! makes a tree of a manifest, `by_name` links of cached feeds; `filesystem` answers the kernel, and hands whatever takes time to tasks.
 //!
 //! Start reading at `run`, then `filesystem`.
 
 mod answers;
 mod arguments;
+mod by_name;
 mod caller;
 mod filesystem;
 mod handles;

@@ -8,6 +8,7 @@ use fuser::FileType;
 use zeroshare_content::TreeId;
 
 use crate::answers::Answer;
+use crate::by_name;
 use crate::caller;
 use crate::listing;
 use crate::patience::Hope;
@@ -70,7 +71,7 @@ pub(crate) async fn find(shared: Arc<Shared>, id: TreeId, thread: u32) -> Answer
     })
 }
 
-/// The names of all trees that are here in full, and those that neighbours share where that is wanted.
+/// The names of all trees that are here in full, those that neighbours share where that is wanted, and what else there is.
 ///
 /// What neighbours share is asked for if nobody did lately. May be dropped midway.
 pub(crate) async fn names(shared: &Arc<Shared>) -> Vec<(OsString, FileType)> {
@@ -93,5 +94,9 @@ fn names_known(shared: &Shared) -> Vec<(OsString, FileType)> {
     let mut names: Vec<_> = links.map(|name| (name, FileType::Symlink)).collect();
     let others = told.iter().filter(|tree| held.path(tree).is_none());
     names.extend(others.map(|tree| (tree.to_string().into(), FileType::Directory)));
+    drop(held);
+    if !shared.feeds.is_empty(Instant::now()) {
+        names.push((by_name::NAME.into(), FileType::Directory));
+    }
     names
 }

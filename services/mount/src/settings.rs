@@ -15,6 +15,8 @@ pub struct MountConfig {
     pub from: Vec<String>,
     /// Whether the root lists what neighbours share publicly, beside what is here.
     pub list_neighbours: bool,
+    /// 0install's caches of feeds, from which `by-name` is made; the first counts first.
+    pub feed_caches: Vec<PathBuf>,
 }
 
 /// The services that a mount asks.

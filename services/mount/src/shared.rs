@@ -12,6 +12,7 @@ use zeroshare_chassis::Lifetime;
 use zeroshare_content::TreeId;
 
 use crate::answers::Answers;
+use crate::by_name::{Feeds, Nodes};
 use crate::handles::Handles;
 use crate::held::Held;
 use crate::neighbours::Neighbours;
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) lifetime: Lifetime,
     /// By which the fetcher knows who wants a tree.
     pub(crate) client: String,
+    /// What cached feeds say.
+    pub(crate) feeds: Feeds,
     runtime: Handle,
     backing: Backing,
     patience: Mutex<Patience>,
@@ -35,6 +38,7 @@ pub(crate) struct Shared {
     held: Mutex<Held>,
     handles: Mutex<Handles>,
     neighbours: Mutex<Neighbours>,
+    nodes: Mutex<Nodes>,
     asked: Mutex<BTreeMap<TreeId, Asked>>,
 }
 
@@ -42,6 +46,7 @@ impl Shared {
     /// Must be called inside a tokio runtime, on which its tasks run.
     pub(crate) fn new(config: MountConfig, backing: Backing, lifetime: Lifetime) -> Self {
         Self {
+            feeds: Feeds::new(config.feed_caches.clone()),
             config,
             lifetime,
             client: format!("mount-{}", std::process::id()),
@@ -53,6 +58,7 @@ impl Shared {
             held: Mutex::default(),
             handles: Mutex::default(),
             neighbours: Mutex::default(),
+            nodes: Mutex::default(),
             asked: Mutex::default(),
         }
     }
@@ -97,6 +103,10 @@ impl Shared {
 
     pub(crate) fn neighbours(&self) -> MutexGuard<'_, Neighbours> {
         lock(&self.neighbours)
+    }
+
+    pub(crate) fn nodes(&self) -> MutexGuard<'_, Nodes> {
+        lock(&self.nodes)
     }
 
     pub(crate) fn asked(&self) -> MutexGuard<'_, BTreeMap<TreeId, Asked>> {

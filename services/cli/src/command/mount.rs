@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use zeroshare_mount::{Backing, MountConfig, RunError};
+use zeroshare_shelf::{Environment, feed_caches};
 
 use crate::command::fetch::parse_host;
 use crate::exit::Exit;
@@ -23,6 +24,9 @@ an unmodified 0install takes its programs from there before it downloads anythin
 `ls DIR` shows what is here. With --list-neighbours also what neighbours share (up to 1,000 trees of each, of 64 at most), so that `0install --offline`
 and 0install's preference for what is cached see them; but whatever walks through DIR then, like `find`, a backup or `0install store audit`, reads and
 so fetches all of it.
+
+DIR/by-name/HOST/PATH/VERSION links to the tree that a cached feed names (yours, or one in /var/cache): a path that can be baked into a build, like
+DIR/by-name/example.org/hello.xml/1.0/bin/hello for http://example.org/hello.xml.
 
 The services of a running node are asked, else some are started for as long as the mount lasts. Ctrl-C, SIGTERM and `fusermount3 -u DIR` end it; a
 mount whose process was killed is replaced by the next one.
@@ -72,6 +76,7 @@ pub async fn run(arguments: MountArguments, session: &Session) -> Result<Exit, F
         allow_other: arguments.allow_other || rustix::process::geteuid().is_root(),
         from: arguments.from,
         list_neighbours: arguments.list_neighbours,
+        feed_caches: feed_caches(&Environment::of_process()),
     };
     let backing = Backing {
         fetcher: services.channel("fetcher"),

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo};
 
+use crate::by_name::What;
 use crate::place::{Place, ROOT};
 use crate::shown::Node;
 use crate::table::Content;
@@ -31,6 +32,18 @@ impl Attributes {
         FileAttr {
             nlink: 2,
             ..self.attributes(ROOT, FileType::Directory, 0o555)
+        }
+    }
+
+    /// Of a path of `by-name`, with the length of the target of what is a link.
+    pub(super) fn of_named(&self, number: u32, what: What, len: usize) -> FileAttr {
+        let inode = number.into();
+        match what {
+            What::Directory => FileAttr {
+                nlink: 2,
+                ..self.attributes(inode, FileType::Directory, 0o555)
+            },
+            What::Link(_) => sized(self.attributes(inode, FileType::Symlink, 0o777), len as u64),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The unmodified 0install of an ordinary user takes its programs from the machine beside it, by way of a mount.
 
+mod by_name;
 mod listing;
 mod mounted;
 mod user;
