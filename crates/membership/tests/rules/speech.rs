@@ -317,6 +317,49 @@ fn neighbours_heard_by_unicast_only_have_beacons_of_their_own_which_take_their_t
     assert!(ttl > 2 * waited, "{ttl:?}: and counts for longer");
 }
 
+/// How many beacons of its own a neighbour gets that never hears what goes to all, when there is news and it is known for so
+/// long; the news is spoken of one or two seconds later.
+fn beacons_of_its_own(newcomer: &Other, is_static: bool, known_for: Duration) -> usize {
+    let mut bench = Bench::fresh(Presence::Announced);
+    bench.join_lan();
+    // Behind the second beacon after the arrival, and long before the next.
+    bench.pass(6 * SECOND);
+    if is_static {
+        bench
+            .machine
+            .handle_static_peers(bench.now, &[newcomer.source]);
+    }
+    let hello = newcomer.bytes(alive());
+    bench.hear_bytes(newcomer.source, Road::Unicast, &hello);
+    bench.pass_echoing(known_for, &[newcomer]);
+    assert_eq!(bench.machine.live_peers(), 1);
+    bench.said();
+    bench.machine.handle_store_port(bench.now, 4_000);
+    bench.pass(2 * SECOND);
+    let (to_all, alone) = beacons_said(&mut bench);
+    assert!(!to_all.is_empty(), "everybody is told the news");
+    alone
+}
+
+#[test]
+fn a_neighbour_heard_for_the_first_time_just_now_gets_no_beacon_of_its_own() {
+    let neighbour = Other::at(1);
+    for (known_for, alone) in [(1, 0), (7, 0), (10, 1), (13, 1)] {
+        let said = beacons_of_its_own(&neighbour, false, known_for * SECOND);
+        assert_eq!(said, alone, "known for {known_for} s");
+    }
+}
+
+#[test]
+fn whoever_cannot_hear_what_goes_to_all_gets_beacons_of_its_own_at_once() {
+    let behind_a_router = Other {
+        source: "192.168.7.3:38339".parse().expect("an address"),
+        ..Other::at(1)
+    };
+    assert_eq!(beacons_of_its_own(&behind_a_router, false, SECOND), 1);
+    assert_eq!(beacons_of_its_own(&Other::at(1), true, SECOND), 1);
+}
+
 /// The beacons to everybody, on all roads, and how many went to one.
 fn beacons_said(bench: &mut Bench) -> (Vec<Alive>, usize) {
     let (mut to_all, mut alone) = (Vec::new(), 0);
