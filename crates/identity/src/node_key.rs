@@ -24,6 +24,16 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
+    /// It is not for this user.
+    #[error(
+        "this user may not use {}: start it as the user whose node it is, or make it this user's: `sudo chown -R USER {}`",
+        path.display(),
+        path.parent().unwrap_or(path).display()
+    )]
+    Forbidden {
+        /// The file.
+        path: PathBuf,
+    },
     /// The disk refused.
     #[error("cannot use {}", path.display())]
     Io {
@@ -32,6 +42,17 @@ pub enum KeyError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl KeyError {
+    fn of_io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            Self::Forbidden { path }
+        } else {
+            Self::Io { path, source }
+        }
+    }
 }
 
 /// Random bytes from the system.
@@ -57,10 +78,7 @@ pub fn existing(state_dir: &Path) -> Result<Option<SigningKey>, KeyError> {
 /// Reads the node's key, and makes it at the first start.
 pub fn on_disk(state_dir: &Path) -> Result<SigningKey, KeyError> {
     let path = state_dir.join(KEY_FILE);
-    let failed = |source: io::Error| KeyError::Io {
-        path: path.clone(),
-        source,
-    };
+    let failed = |source| KeyError::of_io(&path, source);
     if let Some(key) = existing(state_dir)? {
         return Ok(key);
     }
@@ -85,10 +103,7 @@ fn read_key(path: &Path) -> Result<SigningKey, KeyError> {
         File::open(path)?.take(33).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let bytes = read().map_err(|source| KeyError::Io {
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes = read().map_err(|source| KeyError::of_io(path, source))?;
     let seed: [u8; 32] = bytes.try_into().map_err(|_| KeyError::Damaged {
         path: path.to_owned(),
     })?;
@@ -135,6 +150,13 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&state), mode(&state.join(KEY_FILE))), (0o700, 0o600));
         assert_eq!(fs::read_dir(&state).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn who_may_not_use_it_is_told_what_to_do() {
+        let refused = io::Error::from(io::ErrorKind::PermissionDenied);
+        let text = KeyError::of_io(Path::new("/x/node-key"), refused).to_string();
+        assert!(text.ends_with("`sudo chown -R USER /x`"), "{text}");
     }
 
     #[test]

@@ -39,7 +39,30 @@ pub struct GroupSecret {
 /// Why a file holds no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// It is not there, or not for this user.
+    /// It is not there.
+    #[error(
+        "there is no group secret {}: copy it from another machine of the group, or make the first one: \
+         `(umask 077; head -c 32 /dev/urandom | base64 > {})`",
+        path.display(),
+        path.display()
+    )]
+    Missing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// It is not for this user.
+    #[error(
+        "this user may not read the group secret {}: run this as the node's user or with `sudo`, or let a group of users \
+         read it: `chgrp GROUP {}`, `chmod 640 {}`",
+        path.display(),
+        path.display(),
+        path.display()
+    )]
+    Forbidden {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disk refused.
     #[error("cannot read the group secret {}", path.display())]
     Unreadable {
         /// The file.
@@ -85,15 +108,25 @@ pub enum SecretError {
     },
 }
 
+impl SecretError {
+    fn of_io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::NotFound {
+            Self::Missing { path }
+        } else if source.kind() == io::ErrorKind::PermissionDenied {
+            Self::Forbidden { path }
+        } else {
+            Self::Unreadable { path, source }
+        }
+    }
+}
+
 impl GroupSecret {
     /// Reads the secret of a file: 16 to 4,096 bytes of any kind; a line's end behind them does not count.
     ///
     /// Blocks for as long as the disk does.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
-        let unreadable = |source| SecretError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
+        let unreadable = |source| SecretError::of_io(path, source);
         // Opening a pipe waits for whoever writes it.
         if !fs::metadata(path).map_err(unreadable)?.is_file() {
             return Err(SecretError::NotAFile {
@@ -265,7 +298,20 @@ mod tests {
         let error = GroupSecret::read(dir.path()).unwrap_err();
         assert!(matches!(error, SecretError::NotAFile { .. }), "{error}");
         let error = GroupSecret::read(&dir.path().join("none")).unwrap_err();
-        assert!(matches!(error, SecretError::Unreadable { .. }), "{error}");
+        assert!(matches!(error, SecretError::Missing { .. }), "{error}");
+        assert!(error.to_string().contains("head -c 32"), "{error}");
+    }
+
+    #[test]
+    fn who_may_not_read_it_is_told_what_to_do() {
+        let of = |kind| SecretError::of_io(Path::new("/x/secret"), io::Error::from(kind));
+        let text = of(io::ErrorKind::PermissionDenied).to_string();
+        assert!(
+            text.contains("sudo") && text.contains("chmod 640 /x/secret"),
+            "{text}"
+        );
+        let text = of(io::ErrorKind::IsADirectory).to_string();
+        assert_eq!(text, "cannot read the group secret /x/secret");
     }
 
     #[test]

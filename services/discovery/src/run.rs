@@ -159,7 +159,9 @@ fn parts(
 /// In a group the store proves to have the same key, so both must find it.
 fn own_key(config: &DiscoveryConfig) -> Result<SigningKey, RunError> {
     match node_key::on_disk(&config.state_dir) {
-        Err(error @ KeyError::Io { .. }) if config.group.is_none() => {
+        Err(error @ (KeyError::Io { .. } | KeyError::Forbidden { .. }))
+            if config.group.is_none() =>
+        {
             warn!(
                 error = zeroshare_chassis::process::chain(&error),
                 "this node gets a new id with each start"
