@@ -13,6 +13,7 @@ use crate::{
     event::Event,
     machine::Membership,
     peers::{Heard, Order, PeerKey},
+    place::Place,
 };
 
 /// Doubt about a peer has its store tried no more often than this.
@@ -174,6 +175,19 @@ impl Membership {
             .filter(|(key, entry)| entry.is_proven() && is_lost(key))
             .map(|(key, _)| *key)
             .collect();
+        self.lose(lost);
+    }
+
+    /// Takes in that the system's routes lead away from a machine, into a network that is not in use: it is out of reach
+    /// until it sends back what is sent to it anew.
+    pub fn handle_astray(&mut self, place: Place) {
+        let there = self.peers.of_place(place);
+        let proven = there.filter(|(_, entry)| entry.is_proven());
+        let lost: Vec<PeerKey> = proven.map(|(key, _)| key).collect();
+        self.lose(lost);
+    }
+
+    fn lose(&mut self, lost: Vec<PeerKey>) {
         for key in lost {
             if self.peers.disprove(&key) {
                 self.gone(&key, true);

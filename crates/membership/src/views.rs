@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, time::Instant};
 
 use zeroshare_wire::datagram::NodeId;
 
-use crate::{event::PeerView, machine::Membership, peers::PeerKey};
+use crate::{event::PeerView, machine::Membership, peers::PeerKey, place::Place};
 
 impl Membership {
     /// Every live peer that sent back what was sent to it, by id.
@@ -30,6 +30,12 @@ impl Membership {
             .into_iter()
             .filter_map(|run| self.run(now, (node, run)));
         views.collect()
+    }
+
+    /// The machines on which live peers sent back what was sent to them.
+    pub fn places(&self) -> BTreeSet<Place> {
+        let proven = self.peers.iter().filter(|(_, entry)| entry.is_proven());
+        proven.map(|(key, _)| key.1).collect()
     }
 
     /// Whether anything was heard of a node within its time to live.

@@ -1,6 +1,7 @@
 //! The task that owns the machine: everything that happens goes in, and what it says is done.
 
 mod asked;
+mod astray;
 mod lookups;
 mod naps;
 mod watchers;
@@ -26,7 +27,7 @@ use zeroshare_membership::{
 };
 use zeroshare_wire::datagram::{Day, HoldingState, NodeId};
 
-use self::{asked::AskedLog, lookups::OpenLookups, naps::Naps, watchers::Watchers};
+use self::{asked::AskedLog, astray::Rounds, lookups::OpenLookups, naps::Naps, watchers::Watchers};
 pub(crate) use self::{
     lookups::{FindRequest, LookupKey, News, StepNews, TooManyLookups},
     watchers::{PeerChange, PeerWatch},
@@ -129,6 +130,7 @@ pub(crate) struct Engine {
     checkers: Vec<oneshot::Sender<CheckView>>,
     asked: AskedLog,
     naps: Naps,
+    rounds: Rounds,
     probes: Arc<Semaphore>,
     /// Back to itself, for probes.
     commands: mpsc::WeakSender<Command>,
@@ -148,6 +150,7 @@ impl Engine {
             checkers: Vec::new(),
             asked: AskedLog::default(),
             naps: Naps::default(),
+            rounds: Rounds::default(),
             probes: Arc::new(Semaphore::new(MOST_PROBES)),
             commands,
             lifetime,
@@ -175,7 +178,7 @@ impl Engine {
                 Some(incoming) = inbox.recv() => self.take_in(incoming, &mut inbox),
                 () = sleep_until(wake.into()), if due.is_some() => {}
                 _ = tick.tick() => self.tick(),
-                _ = look.tick() => self.look_for_nap(),
+                _ = look.tick() => self.look(),
             }
             self.do_what_is_due();
             self.flush();
@@ -238,6 +241,11 @@ impl Engine {
         // A machine that slept may be in a later day before the next tick, and its names are of that day.
         self.parts.machine.handle_day(now, today());
         self.lookups.begin(now, &mut self.parts.machine, finds);
+    }
+
+    fn look(&mut self) {
+        self.look_for_nap();
+        self.look_for_astray();
     }
 
     /// After a nap what was heard is old, and others may have given this node up.
@@ -388,9 +396,10 @@ impl Engine {
 
     /// Finds out whether a store that somebody cast doubt on can be connected to.
     fn probe(&mut self, address: SocketAddr) {
-        let (Ok(permit), Some(commands)) = (
+        let (Ok(permit), Some(commands), Ok(())) = (
             self.probes.clone().try_acquire_owned(),
             self.commands.upgrade(),
+            self.parts.sockets.check_way(address),
         ) else {
             return;
         };

@@ -5,16 +5,18 @@
 //! sent that way and nothing else, and sends without a route. What is meant for one node alone comes to its own
 //! unicast socket, on the same port if no other node of the machine has it.
 //!
-//! Every socket has a filter in the kernel that drops what crossed a router: see `hops`.
+//! Every socket has a filter in the kernel that drops what crossed a router: see `hops`. Nothing is sent to a neighbour
+//! whose way leads into another network: see `way`.
 
 mod group;
 mod hops;
 mod unicast;
+mod way;
 
 use std::{
     collections::BTreeMap,
     io,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -237,7 +239,10 @@ impl Sockets {
         let payload = &transmit.payload;
         match transmit.destination {
             Destination::One(address) => {
-                let refusal = self.unicast.send(address, payload).err();
+                let sent = self
+                    .check_way(address)
+                    .and_then(|()| self.unicast.send(address, payload));
+                let refusal = sent.err();
                 self.sent += u64::from(refusal.is_none());
                 Sent {
                     news: None,
@@ -248,6 +253,11 @@ impl Sockets {
                 self.send_to_all(now, (interface, road), payload)
             }
         }
+    }
+
+    /// Fails where the system's routes lead to a neighbour through a network that is not in use.
+    pub(crate) fn check_way(&self, to: SocketAddr) -> io::Result<()> {
+        way::check(to, &self.interfaces)
     }
 
     fn send_to_all(&mut self, now: Instant, key: (u32, Road), payload: &[u8]) -> Sent {

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use zeroshare_membership::{Claim, Destination, Event, Road};
+use zeroshare_membership::{Claim, Destination, Event, Place, Road};
 use zeroshare_wire::{
     AtMost,
     datagram::{Body, NodeAddress, Peers, PeersRequest},
@@ -65,6 +65,40 @@ fn however_many_no_road_reaches_all_of_them_are_asked_and_static_ones_first() {
     let mut asked = first;
     asked.extend(asked_alone(&mut bench));
     assert_eq!(asked.len(), 96);
+}
+
+#[test]
+fn a_neighbour_to_whom_the_way_leads_elsewhere_is_out_of_reach_until_it_echoes_anew() {
+    let mut bench = Bench::new();
+    let (astray, other) = (Other::at(1), Other::at(2));
+    for peer in [&astray, &other] {
+        bench.hear(peer, alive_with("it"));
+        bench.echo(&[peer]);
+    }
+    bench.pass(SECOND);
+    bench.said();
+    bench.events();
+    assert_eq!(bench.machine.places().len(), 2);
+    bench.machine.handle_astray(Place::of(astray.source));
+    assert_eq!(bench.events(), [Event::PeerDown(astray.node())]);
+    assert_eq!(
+        bench.machine.places(),
+        [Place::of(other.source)].into(),
+        "nobody else is lost"
+    );
+    bench
+        .machine
+        .find(bench.now, &[content("it")], SECOND, None)
+        .unwrap();
+    let others = [(Claim::Probable, other.store())];
+    assert_eq!(found(&bench.events()), others);
+    bench.said();
+
+    let mut back = astray.clone();
+    back.sequence += 1;
+    bench.hear(&back, alive_with("it"));
+    bench.pass_echoing(2 * SECOND, &[&astray, &other]);
+    assert_eq!(bench.machine.places().len(), 2);
 }
 
 /// A machine that knew a neighbour, and is in another network now.
