@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, UdpSocket},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc,
     },
@@ -24,6 +24,7 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct NameServer {
     files: PathBuf,
+    addresses: Arc<Mutex<Vec<Ipv4Addr>>>,
     asked: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<anyhow::Result<()>>>,
@@ -34,13 +35,13 @@ impl NameServer {
     ///
     /// `ip netns exec` shows them the files of `/etc/netns/NAMESPACE` in place of the machine's (ip-netns(8)).
     pub fn start(host: &Host, name: &str, addresses: &[&str]) -> anyhow::Result<Self> {
-        let addresses = addresses.iter().map(|text| text.parse());
-        let addresses: Vec<Ipv4Addr> = addresses.collect::<Result<_, _>>()?;
+        let addresses = Arc::new(Mutex::new(parse(addresses)?));
         let files = PathBuf::from("/etc/netns").join(host.namespace());
         fs::create_dir_all(&files)?;
         let (asked, stop) = <(Arc<AtomicUsize>, Arc<AtomicBool>)>::default();
         let mut server = Self {
             files,
+            addresses: Arc::clone(&addresses),
             asked: Arc::clone(&asked),
             stop: Arc::clone(&stop),
             thread: None,
@@ -61,6 +62,7 @@ impl NameServer {
                 let Ok((len, asker)) = socket.recv_from(&mut buffer) else {
                     continue;
                 };
+                let addresses = lock(&addresses).clone();
                 if let Some(answer) = answer(&buffer[..len], &name, &addresses) {
                     asked.fetch_add(1, Ordering::Relaxed);
                     socket.send_to(&answer, asker)?;
@@ -70,6 +72,12 @@ impl NameServer {
         })?);
         begun.recv().context("the name server did not start")?;
         Ok(server)
+    }
+
+    /// Gives the name other addresses from now on, or none.
+    pub fn set_addresses(&self, addresses: &[&str]) -> anyhow::Result<()> {
+        *lock(&self.addresses) = parse(addresses)?;
+        Ok(())
     }
 
     /// How many questions it answered.
@@ -86,6 +94,15 @@ impl Drop for NameServer {
         }
         fs::remove_dir_all(&self.files).ok();
     }
+}
+
+fn parse(addresses: &[&str]) -> anyhow::Result<Vec<Ipv4Addr>> {
+    let addresses = addresses.iter().map(|text| text.parse());
+    Ok(addresses.collect::<Result<_, _>>()?)
+}
+
+fn lock(addresses: &Mutex<Vec<Ipv4Addr>>) -> MutexGuard<'_, Vec<Ipv4Addr>> {
+    addresses.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A name as it travels: each label after its length, then nothing.

@@ -17,6 +17,9 @@ const SETTLING: Duration = Duration::from_secs(1);
 /// A machine that changed is found again within this.
 const FOUND_AGAIN: Duration = Duration::from_secs(5);
 
+/// A name is looked up again within this: every minute.
+const RESOLVED_AGAIN: Duration = Duration::from_secs(80);
+
 /// A neighbour sleeps for so long.
 const NAP: Duration = Duration::from_mins(1);
 
@@ -158,6 +161,93 @@ fn a_name_with_dead_addresses_and_one_neighbour_leads_to_a_whole_site_behind_a_r
     ensure!(path.contains(&id), "{path}");
     ensure!(names.asked() > 0, "the name was not looked up");
     Ok(())
+}
+
+#[test]
+fn a_static_peer_whose_name_gets_other_addresses_is_found_there_without_a_restart() -> Result<()> {
+    let lan = Lan::new(3)?;
+    let (first, second, asker) = (lan.host(1), lan.host(2), lan.host(3));
+    let id = hold(first)?;
+    hold(second)?;
+    let names = NameServer::start(asker, "site.test", &[])?;
+    // Without a road to everybody it knows by the name alone who is there.
+    let words = [
+        "--static-peer",
+        "site.test",
+        "--no-multicast4",
+        "--no-multicast6",
+        "--no-broadcast",
+    ];
+    let mut node = asker.start_node(&words)?;
+    let mut first_node = first.start_node(&[])?;
+    first.wait_until_offered(&id)?;
+    ensure!(peers(asker)?.is_empty(), "known without its name");
+
+    names.set_addresses(&["10.77.0.1"])?;
+    known_at(asker, "10.77.0.1:", "the name got an address")?;
+    first_node.kill()?;
+    let _second_node = second.start_node(&[])?;
+    second.wait_until_offered(&id)?;
+    names.set_addresses(&["10.77.0.2"])?;
+    known_at(asker, "10.77.0.2:", "the name moved")?;
+    asker.must_zeroshare(&["fetch", &id])?;
+    ensure!(node.is_alive()?, "{}", node.log());
+    Ok(())
+}
+
+/// Waits until a peer is known at an address that its name was given.
+fn known_at(host: &Host, address: &str, when: &str) -> Result<()> {
+    let took = wait_until(when, RESOLVED_AGAIN, || {
+        let known = peers(host)?;
+        Ok(known.iter().any(|peer| peer.to_string().contains(address)))
+    })?;
+    println!("{when}: known after {took:?}");
+    Ok(())
+}
+
+#[test]
+fn a_vpn_that_claims_a_neighbours_address_gets_nothing_that_is_meant_for_it() -> Result<()> {
+    let lan = Lan::new(3)?;
+    let (asker, holder, vpn) = (lan.host(1), lan.host(2), lan.host(3));
+    let id = hold(holder)?;
+    lan.unplug(3)?;
+    lan.join(1, 3)?;
+    let count = "add table inet t; add chain inet t c { type filter hook input priority 0; }; \
+         add rule inet t c ip daddr 10.77.0.2 counter";
+    vpn.must("nft", &[count])?;
+    // As the far end of a tunnel it takes what is sent to the neighbour.
+    vpn.must("ip", &["addr", "add", "10.77.0.2/32", "dev", "lo"])?;
+    let _nodes = [
+        asker.start_node(&["--no-interface", "eth1", "--no-multicast6"])?,
+        holder.start_node(&["--no-multicast6"])?,
+    ];
+    holder.wait_until_offered(&id)?;
+    found_again(asker, &id, "before the VPN", |_| true)?;
+
+    let way = ["10.77.0.2/32", "via", "10.78.0.3", "dev", "eth1"];
+    asker.must("ip", &[&["route", "add"], &way[..]].concat())?;
+    wait_until("it is out of sight", FOUND_AGAIN, || {
+        Ok(peers(asker)?.is_empty())
+    })?;
+    let told = asker.zeroshare(&["find", &id, "--explain", "--wait", "1s"])?;
+    ensure!(told.status.code() == Some(3), "{}", told.stdout);
+    let refused = "refused to send to 10.77.0.2:38339: it is a neighbour";
+    ensure!(told.stdout.contains(refused), "{}", told.stdout);
+    let fetched = asker.zeroshare(&["fetch", &id, "--timeout", "2s"])?;
+    ensure!(fetched.status.code() == Some(3), "{}", fetched.stderr);
+    let checked = asker.zeroshare(&["doctor"])?;
+    ensure!(
+        checked.stdout.contains("A VPN may claim"),
+        "{}",
+        checked.stdout
+    );
+    let counted = vpn.must("nft", &["list", "table", "inet", "t"])?;
+    ensure!(counted.contains("counter packets 0 "), "{counted}");
+
+    asker.must("ip", &[&["route", "del"], &way[..]].concat())?;
+    found_again(asker, &id, "when the VPN is gone", |address| {
+        address.starts_with("10.77.0.2:")
+    })
 }
 
 #[test]
