@@ -13,6 +13,7 @@ pub mod list;
 pub mod man;
 pub mod mount;
 pub mod node;
+mod outsiders;
 pub mod pause;
 pub mod peers;
 pub mod repair;

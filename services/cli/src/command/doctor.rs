@@ -7,6 +7,7 @@ mod network;
 mod places;
 mod ports;
 mod programs;
+mod stores;
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -101,7 +102,10 @@ async fn examine(session: &Session, services: &Services) -> Result<Vec<Finding>,
     let settings = session.settings()?;
     findings.extend(network::interfaces(&facts));
     findings.extend(network::roads(&facts));
-    findings.extend(network::neighbours(&facts).await);
+    let outsiders = described.as_ref().map(|one| !one.outsiders.is_empty());
+    findings.extend(network::neighbours(&facts, outsiders.unwrap_or(false)));
+    let in_group = described.as_ref().map(|described| described.in_group);
+    findings.extend(stores::stores(network::stores(&facts), &settings, in_group).await);
     if let Some(described) = &described {
         findings.extend(network::strangers(&facts, described));
         findings.extend(clock::clock(described));
@@ -112,7 +116,10 @@ async fn examine(session: &Session, services: &Services) -> Result<Vec<Finding>,
         findings.extend(ports::ports(usual, taken, store.as_ref()));
     }
     findings.extend(firewall::firewall(usual).await);
-    findings.extend(places::places(&settings, store.as_ref()));
+    let (node, usual) = (services.places(), &settings.common.places);
+    let looked_at = if services.are_our_own() { usual } else { node };
+    let runs = !services.are_our_own();
+    findings.extend(places::places(looked_at, runs, store.as_ref()));
     Ok(findings)
 }
 

@@ -1,10 +1,8 @@
 //! What trying the network says: interfaces, roads, neighbours, and who else is heard.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use zeroshare_wire::convert::socket_address;
 use zeroshare_wire::pb::discovery::v1::check_network_response::{
@@ -13,20 +11,22 @@ use zeroshare_wire::pb::discovery::v1::check_network_response::{
 use zeroshare_wire::pb::discovery::v1::{CheckNetworkRequest, DescribeNetworkResponse};
 
 use super::finding::Finding;
+use super::stores;
 use crate::command::find::story::{address, road_words, span};
+use crate::command::outsiders;
 use crate::failure::Failure;
 use crate::reach::DiscoveryClient;
 use crate::render::words;
-use crate::together::all;
 use crate::words::of_status;
 
-/// A store on a LAN takes a connection within milliseconds.
-const CONNECT_TIME: Duration = Duration::from_secs(1);
-
-const LET_IN: &str = "Let UDP and TCP port 38339 in, from your network:\n\
+/// How a firewall is opened.
+pub(super) const LET_IN: &str = "Let UDP and TCP port 38339 in, from your network:\n\
     ufw:       ufw allow from 192.168.1.0/24 to any port 38339\n\
     firewalld: firewall-cmd --permanent --add-port=38339/udp --add-port=38339/tcp && firewall-cmd --reload\n\
     nft:       nft insert rule inet filter input udp dport 38339 accept (and the same for tcp)";
+
+/// The road of those who may be in any network.
+const UNICAST: &str = "unicast";
 
 /// What discovery found.
 #[derive(Debug, Default)]
@@ -34,6 +34,19 @@ pub(super) struct Facts {
     interfaces: Vec<InterfaceFinding>,
     roads: Vec<RoadFinding>,
     neighbours: Vec<NeighbourFinding>,
+}
+
+impl Facts {
+    /// The addresses of the interfaces in use.
+    fn used_addresses(&self) -> Vec<IpAddr> {
+        let used = self.interfaces.iter().filter(|one| is_used(one));
+        let addresses = used.flat_map(|one| &one.addresses);
+        addresses.filter_map(|text| text.parse().ok()).collect()
+    }
+}
+
+fn is_used(interface: &InterfaceFinding) -> bool {
+    interface.unused() == Unused::Unspecified
 }
 
 /// Has discovery try the network.
@@ -55,7 +68,6 @@ pub(super) async fn gather(mut discovery: DiscoveryClient) -> Result<Facts, Fail
 
 /// Which interfaces are used, and why the others are not.
 pub(super) fn interfaces(facts: &Facts) -> Vec<Finding> {
-    let is_used = |one: &InterfaceFinding| one.unused() == Unused::Unspecified;
     let mut findings: Vec<Finding> = facts
         .interfaces
         .iter()
@@ -168,32 +180,46 @@ fn of_working_road<'a>(
     Finding::ok("road", format!("{name} on {interface} works{heard}"))
 }
 
-/// Whether neighbours send back what is sent to them, and take connections.
-pub(super) async fn neighbours(facts: &Facts) -> Vec<Finding> {
-    let echoes = |one: &&NeighbourFinding| one.echo_time.is_some();
-    let is_alone = !facts.neighbours.iter().any(|one| echoes(&one));
+/// Whether neighbours send back what is sent to them. With `are_outsiders`, others are heard that are not of this group.
+pub(super) fn neighbours(facts: &Facts, are_outsiders: bool) -> Vec<Finding> {
+    let is_alone = !facts.neighbours.iter().any(echoes);
     let mut findings: Vec<Finding> = facts
         .neighbours
         .iter()
-        .map(|one| echo(one, is_alone))
+        .map(|one| echo(one, is_alone, &facts.used_addresses()))
         .collect();
-    if facts.neighbours.is_empty() {
+    if facts.neighbours.is_empty() && are_outsiders {
+        let text = "no machine is heard that this node can understand";
+        findings.push(
+            Finding::hint("neighbour", text)
+                .advise("Others are there, and keep to another group: see below."),
+        );
+    } else if facts.neighbours.is_empty() {
         let text = "no other machine is heard";
         findings.push(Finding::hint("neighbour", text).advise(
             "Is `zeroshare node` running on another machine of this network? It is heard about once a minute. Guest Wi-Fi \
              often keeps machines apart: then use a cable, or name a machine of a network in reach with `--static-peer HOST`.",
         ));
     }
-    let stores = facts.neighbours.iter().filter(echoes);
-    let stores = stores.filter_map(|one| {
-        let at = one.store_address.as_ref()?;
-        socket_address("store_address", at).ok()
-    });
-    findings.extend(all(stores.map(connect).collect()).await);
     findings
 }
 
-fn echo(neighbour: &NeighbourFinding, is_alone: bool) -> Finding {
+/// The stores of those who do.
+pub(super) fn stores(facts: &Facts) -> Vec<stores::At> {
+    let near = facts.neighbours.iter().filter(|one| echoes(one));
+    let at = near.filter_map(|one| {
+        let at = one.store_address.as_ref()?;
+        let at = socket_address("store_address", at).ok()?;
+        Some((at, one.peer_id.parse().ok()))
+    });
+    at.collect()
+}
+
+fn echoes(neighbour: &NeighbourFinding) -> bool {
+    neighbour.echo_time.is_some()
+}
+
+fn echo(neighbour: &NeighbourFinding, is_alone: bool, used: &[IpAddr]) -> Finding {
     let at = neighbour.address.as_ref().and_then(address);
     let at = at.unwrap_or_else(|| "a neighbour".to_owned());
     let roads: Vec<&str> = neighbour
@@ -206,6 +232,15 @@ fn echo(neighbour: &NeighbourFinding, is_alone: bool) -> Finding {
         let took = millis(span(Some(took)));
         let text = format!("{at} answers by UDP, after {took} ms; heard by {roads}");
         Finding::ok("neighbour", text)
+    } else if leads_elsewhere(neighbour, used) {
+        let text = format!(
+            "{at} was heard by {roads}, and this machine's way to it leads by an interface that is not in use, so nothing is \
+             sent to it"
+        );
+        Finding::fault_if(is_alone, "neighbour", text).advise(
+            "A VPN may claim this network: have it leave the local network alone, or end it. Another card in the same network \
+             can be used too, `--interface NAME`. `ip route get ADDRESS` shows the way.",
+        )
     } else {
         let text = format!(
             "{at} was heard by {roads}, and does not answer what is sent to it alone: it has gone, or a firewall there \
@@ -216,48 +251,44 @@ fn echo(neighbour: &NeighbourFinding, is_alone: bool) -> Finding {
     finding.about(at)
 }
 
-async fn connect(store: SocketAddr) -> Finding {
-    let began = Instant::now();
-    let finding = match timeout(CONNECT_TIME, TcpStream::connect(store)).await {
-        Ok(Ok(_)) => {
-            let took = millis(began.elapsed());
-            Finding::ok(
-                "store",
-                format!("{store} takes TCP connections, after {took} ms"),
-            )
-        }
-        Ok(Err(error)) => {
-            let text =
-                format!("{store} answers by UDP, and cannot be connected to by TCP: {error}");
-            Finding::fault("store", text).advise(LET_IN)
-        }
-        Err(_) => {
-            let text =
-                format!("{store} answers by UDP, and does not take TCP connections within 1 s");
-            let advice = format!("A firewall there or here probably drops them. {LET_IN}");
-            Finding::fault("store", text).advise(advice)
-        }
-    };
-    finding.about(store.to_string())
+/// Whether it was heard here, and the system would send to it from an address that no interface in use has. Where nothing is
+/// known of interfaces, nothing is known of that.
+fn leads_elsewhere(neighbour: &NeighbourFinding, used: &[IpAddr]) -> bool {
+    if neighbour.roads.iter().all(|road| road == UNICAST) {
+        return false;
+    }
+    let at = neighbour.address.as_ref();
+    let at = at.and_then(|at| socket_address("address", at).ok());
+    let source = at.and_then(source);
+    source.is_some_and(|source| !used.is_empty() && !used.contains(&source))
 }
 
-fn millis(time: Duration) -> f64 {
+/// The address that the system would send from: to connect a UDP socket looks for a route, and sends nothing.
+fn source(to: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = if to.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(to).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// Milliseconds, to a tenth.
+pub(super) fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e4).round() / 10.0
 }
 
 /// Others that are heard, and cannot be understood.
 pub(super) fn strangers(facts: &Facts, described: &DescribeNetworkResponse) -> Vec<Finding> {
-    let is_alone = !facts.neighbours.iter().any(|one| one.echo_time.is_some());
+    let is_alone = !facts.neighbours.iter().any(echoes);
     let mut findings = Vec::new();
     let of_group = dropped(described, "other_group");
     if of_group > 0 {
-        let text = format!(
-            "{} of another group came in: machines here use another group secret than this one, or only some use one",
-            words::count(of_group, "datagram")
-        );
-        findings.push(Finding::fault_if(is_alone, "group", text).advise(
-            "Give all machines that belong together the same file: `zeroshare node --group-secret FILE`.",
-        ));
+        let text = outsiders::heard(described, of_group);
+        let finding = Finding::fault_if(is_alone, "group", text);
+        findings.push(finding.advise(outsiders::advice(described)));
     }
     let of_version = dropped(described, "other_version");
     if of_version > 0 {
@@ -328,8 +359,8 @@ mod tests {
         assert!(roads(&facts)[0].text.contains("Network is unreachable"));
     }
 
-    #[tokio::test]
-    async fn a_silent_neighbour_is_wrong_when_no_other_answers() {
+    #[test]
+    fn a_silent_neighbour_is_wrong_when_no_other_answers() {
         let neighbour = |last: u8, echo: Option<Duration>| NeighbourFinding {
             address: Some(store_address(([10, 0, 0, last], 38339).into())),
             roads: vec!["multicast4".to_owned()],
@@ -340,27 +371,45 @@ mod tests {
             neighbours: vec![neighbour(1, None)],
             ..Facts::default()
         };
-        let found = neighbours(&facts).await;
+        let found = neighbours(&facts, false);
         assert_eq!(found[0].level, Level::Fault);
         assert!(found[0].text.contains("drops UDP"), "{}", found[0].text);
         let near = neighbour(2, Some(Duration::from_micros(1_234)));
         facts.neighbours.push(near);
-        let found = neighbours(&facts).await;
+        let found = neighbours(&facts, false);
         assert_eq!((found[0].level, found[1].level), (Level::Hint, Level::Ok));
         assert!(found[1].text.contains("after 1.2 ms"), "{}", found[1].text);
-        let alone = neighbours(&Facts::default()).await;
+        let alone = neighbours(&Facts::default(), false);
         assert_eq!(alone[0].level, Level::Hint);
     }
 
-    #[tokio::test]
-    async fn a_store_that_takes_no_connection_is_wrong() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let at = listener.local_addr().unwrap();
-        assert_eq!(connect(at).await.level, Level::Ok);
-        drop(listener);
-        let refused = connect(at).await;
-        assert_eq!(refused.level, Level::Fault);
-        assert!(refused.text.contains("refused"), "{}", refused.text);
+    #[test]
+    fn a_silent_neighbour_behind_another_network_is_no_firewalls_fault() {
+        let silent = NeighbourFinding {
+            address: Some(store_address(([127, 0, 0, 9], 38339).into())),
+            roads: vec!["multicast4".to_owned()],
+            ..NeighbourFinding::default()
+        };
+        let facts = |own: &str| Facts {
+            interfaces: vec![InterfaceFinding {
+                name: "eth0".to_owned(),
+                addresses: vec![own.to_owned()],
+                ..InterfaceFinding::default()
+            }],
+            neighbours: vec![silent.clone()],
+            ..Facts::default()
+        };
+        // What is sent within 127.0.0.0/8 comes from 127.0.0.1.
+        let text = |own| neighbours(&facts(own), false)[0].text.clone();
+        assert!(text("127.0.0.1").contains("drops UDP"));
+        assert!(text("10.0.0.1").contains("not in use"));
+    }
+
+    #[test]
+    fn who_hears_only_others_groups_is_not_told_that_nobody_is_there() {
+        let text = |others| neighbours(&Facts::default(), others)[0].text.clone();
+        assert_eq!(text(false), "no other machine is heard");
+        assert!(text(true).contains("can understand"));
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::io::{self, Read as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use zeroshare_chassis::Places;
 use zeroshare_wire::pb::store::v1::{DescribeStoreResponse, StoreRoot};
 
 use super::finding::Finding;
 use crate::reach::SERVICES;
 use crate::render::words;
-use crate::settings::Resolved;
 
 /// A node key is so long.
 const KEY_BYTES: usize = 32;
@@ -21,10 +21,13 @@ const LITTLE_BYTES: u64 = 1 << 30;
 /// … and with less than this nothing can be fetched.
 const TOO_LITTLE_BYTES: u64 = 64 << 20;
 
-/// The node's places, and the stores that it reads.
-pub(super) fn places(settings: &Resolved, store: Option<&DescribeStoreResponse>) -> Vec<Finding> {
-    let places = &settings.common.places;
-    let mut findings = vec![state(&places.state_dir)];
+/// The node's places, and the stores that it reads. `runs` says whether it runs.
+pub(super) fn places(
+    places: &Places,
+    runs: bool,
+    store: Option<&DescribeStoreResponse>,
+) -> Vec<Finding> {
+    let mut findings = vec![state(&places.state_dir, runs)];
     findings.extend(left_over(&places.runtime_dir));
     let roots = store.into_iter().flat_map(|store| &store.roots);
     findings.extend(roots.flat_map(root));
@@ -33,7 +36,7 @@ pub(super) fn places(settings: &Resolved, store: Option<&DescribeStoreResponse>)
 }
 
 /// The directory with the node's key.
-fn state(dir: &Path) -> Finding {
+fn state(dir: &Path, runs: bool) -> Finding {
     let shown = dir.display().to_string();
     let finding = match key_len(&dir.join("node-key")) {
         Ok(KEY_BYTES) if is_writable(dir) => {
@@ -52,13 +55,30 @@ fn state(dir: &Path) -> Finding {
             "state",
             format!("no node has run here yet ({shown} has no key)"),
         ),
-        Err(error) => {
-            let text = format!("the node's key in {shown} cannot be read: {error}");
-            let advice = "The node gets a new id with each start. Give the directory to the node's user: `chown -R USER` it.";
-            Finding::fault("state", text).advise(advice)
-        }
+        Err(error) => unreadable(&shown, runs, &error),
     };
     finding.about(shown)
+}
+
+/// A key that this user may not read is in order where the node of another one runs with it.
+fn unreadable(shown: &str, runs: bool, error: &io::Error) -> Finding {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        let text = format!("the node's key in {shown} cannot be read: {error}");
+        let advice = "The node gets a new id with each start, and in a group it does not start. Repair the disk, or name \
+            another directory: `--state-dir DIR`.";
+        return Finding::fault("state", text).advise(advice);
+    }
+    if runs {
+        let text =
+            format!("the node's key in {shown} is for the node's user alone, as it should be");
+        return Finding::hint("state", text)
+            .advise("`sudo zeroshare doctor`, or that user's, looks at it too.");
+    }
+    let text = format!("the node's key in {shown} is not for this user, and no node runs with it");
+    Finding::fault("state", text).advise(
+        "Start the node as the user whose key it is. If it is to be this user's from now on: `sudo chown -R USER` the \
+         directory. Else a node of this user gets a new id with each start, and in a group it does not start.",
+    )
 }
 
 fn key_len(path: &Path) -> io::Result<usize> {
@@ -171,18 +191,27 @@ mod tests {
     #[test]
     fn a_damaged_key_is_wrong_and_a_missing_one_not() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(state(dir.path()).level, Level::Ok);
+        assert_eq!(state(dir.path(), false).level, Level::Ok);
         fs::write(dir.path().join("node-key"), [7; 32]).unwrap();
-        assert_eq!(state(dir.path()).level, Level::Ok);
+        assert_eq!(state(dir.path(), false).level, Level::Ok);
         for damaged in [31, 33] {
             fs::write(dir.path().join("node-key"), vec![7; damaged]).unwrap();
-            let found = state(dir.path());
+            let found = state(dir.path(), false);
             assert_eq!(found.level, Level::Fault);
             assert!(found.text.contains("damaged"));
         }
         fs::remove_file(dir.path().join("node-key")).unwrap();
         fs::create_dir(dir.path().join("node-key")).unwrap();
-        assert!(state(dir.path()).text.contains("cannot be read"));
+        assert!(state(dir.path(), false).text.contains("cannot be read"));
+    }
+
+    #[test]
+    fn a_key_of_another_user_is_in_order_while_a_node_runs_with_it() {
+        let refused = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(unreadable("/x", true, &refused).level, Level::Hint);
+        let found = unreadable("/x", false, &refused);
+        assert_eq!(found.level, Level::Fault);
+        assert!(found.advice.unwrap().contains("chown -R USER"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tokio::net::lookup_host;
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use zeroshare_api::clients;
-use zeroshare_api::connect::{PeerChannelOptions, peer_channel};
+use zeroshare_api::connect::{ConnectError, PeerChannelOptions, peer_channel};
 use zeroshare_chassis::settings::StaticPeer;
 use zeroshare_content::ContentId;
 use zeroshare_wire::convert::{socket_address, to_duration};
@@ -124,6 +124,8 @@ enum Outcome {
     Has(ContentStat),
     /// It answered, and has nothing of it.
     HasNothing,
+    /// It takes connections, and does not prove to be of this user's group; in words.
+    Unproven(String),
     /// It could not be asked; in words.
     Failed(String),
 }
@@ -140,9 +142,15 @@ impl Asked {
         matches!(last, Some(Outcome::HasNothing))
     }
 
+    /// Whether somebody is there who does not prove to be of this user's group.
+    pub(super) fn is_unproven(&self) -> bool {
+        let last = self.tries.last().map(|one| &one.outcome);
+        matches!(last, Some(Outcome::Unproven(_)))
+    }
+
     /// Whether no address of it answers.
     pub(super) fn does_not_answer(&self) -> bool {
-        !self.has_it() && !self.has_nothing()
+        !self.has_it() && !self.has_nothing() && !self.is_unproven()
     }
 
     /// What happened, in words.
@@ -158,6 +166,7 @@ impl Asked {
                     ),
                 ),
                 Outcome::HasNothing => ("denied", "it has nothing of it".to_owned()),
+                Outcome::Unproven(why) => ("unproven", why.clone()),
                 Outcome::Failed(why) => ("unreachable", why.clone()),
             };
             Line {
@@ -285,13 +294,13 @@ impl Asker {
             let outcome = match timeout(ANSWER_TIME, self.ask(*address, node, id)).await {
                 Ok(Ok(Some(stat))) => Outcome::Has(stat),
                 Ok(Ok(None)) => Outcome::HasNothing,
-                Ok(Err(why)) => Outcome::Failed(why),
+                Ok(Err(failed)) => failed,
                 Err(_) => Outcome::Failed(format!(
                     "it did not answer within {} s",
                     ANSWER_TIME.as_secs()
                 )),
             };
-            let answered = !matches!(outcome, Outcome::Failed(_));
+            let answered = !matches!(outcome, Outcome::Failed(_) | Outcome::Unproven(_));
             tries.push(Try {
                 address: *address,
                 at,
@@ -311,15 +320,21 @@ impl Asker {
         address: SocketAddr,
         node: Option<NodeId>,
         id: ContentId,
-    ) -> Result<Option<ContentStat>, String> {
+    ) -> Result<Option<ContentStat>, Outcome> {
         let options = self.options.expecting(node);
         let channel = peer_channel(address, &options).await;
-        let channel = channel.map_err(|error| chain(&error))?;
+        let channel = channel.map_err(|error| match &error {
+            ConnectError::Unproven { .. } => Outcome::Unproven(chain(&error)),
+            ConnectError::TimedOut { .. }
+            | ConnectError::Failed { .. }
+            | ConnectError::NotHttp2 { .. } => Outcome::Failed(chain(&error)),
+        })?;
         let request = StatContentRequest {
             content_ids: vec![id.to_string()],
         };
         let answer = clients::store(channel).stat_content(request).await;
-        let answer = answer.map_err(|status| format!("it refused: {}", status.message()))?;
+        let refused = |status: tonic::Status| format!("it refused: {}", status.message());
+        let answer = answer.map_err(|status| Outcome::Failed(refused(status)))?;
         Ok(answer.into_inner().stats.into_iter().next())
     }
 }

@@ -1,15 +1,14 @@
 //! Looks for something, and tells what happens meanwhile.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
-
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_stream::StreamExt as _;
+use zeroshare_api::deadline;
 use zeroshare_content::ContentId;
 use zeroshare_wire::convert::to_duration;
-use zeroshare_wire::pb::discovery::v1::ExplainFindRequest;
 use zeroshare_wire::pb::discovery::v1::explain_find_response::Step;
+use zeroshare_wire::pb::discovery::v1::{DescribeNetworkRequest, ExplainFindRequest};
 
 use super::ask::{Asked, Asker, Claimants, MAX_ASKED};
 use super::story::{Line, millis};
@@ -18,6 +17,9 @@ use crate::failure::Failure;
 use crate::reach::DiscoveryClient;
 use crate::together::all;
 use crate::words::of_status;
+
+/// A service of this machine that takes longer is in trouble.
+const DESCRIBE_TIME: Duration = Duration::from_secs(1);
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -70,21 +72,38 @@ pub(super) async fn explained(
     let lines = explained.asked.iter().flat_map(|asked| asked.lines(began));
     explained.story.extend(lines);
     explained.conclude();
+    explained.name_outsiders(discovery).await;
     Ok(explained)
 }
 
 impl Explained {
+    /// Discovery knows who is of another group; without its answer the story is the poorer for it, and no less true.
+    async fn name_outsiders(&mut self, mut discovery: DiscoveryClient) {
+        if !self.why.iter().any(Why::is_other_group) {
+            return;
+        }
+        let asked = discovery.describe_network(DescribeNetworkRequest {});
+        if let Ok(described) = deadline::within(DESCRIBE_TIME, asked).await {
+            let described = described.into_inner();
+            for why in &mut self.why {
+                why.name_outsiders(&described);
+            }
+        }
+    }
+
     /// What those who claim it say themselves counts more than their claims.
     fn conclude(&mut self) {
         let count = |is_so: fn(&Asked) -> bool| {
             self.asked.iter().filter(|asked| is_so(asked)).count() as u64
         };
-        let (untrue, unreachable) = (count(Asked::has_nothing), count(Asked::does_not_answer));
+        let (untrue, unproven) = (count(Asked::has_nothing), count(Asked::is_unproven));
+        let unreachable = count(Asked::does_not_answer);
         if count(Asked::has_it) > 0 {
             self.why.clear();
         } else {
             let theirs = [
                 (untrue, Why::untrue(untrue)),
+                (unproven, Why::unproven(unproven)),
                 (unreachable, Why::unreachable(unreachable)),
             ];
             let theirs = theirs.into_iter().filter(|(peers, _)| *peers > 0);

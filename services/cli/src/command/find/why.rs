@@ -1,9 +1,14 @@
 //! Why nobody was found, and what to do about it.
 
 use serde::Serialize;
+use zeroshare_wire::pb::discovery::v1::DescribeNetworkResponse;
 use zeroshare_wire::pb::discovery::v1::explain_find_response::{NobodyCause, NobodyReason};
 
+use crate::command::outsiders;
 use crate::render::words;
+
+/// The cause of which [`DescribeNetworkResponse`] knows more.
+const OTHER_GROUP: &str = "other_group";
 
 /// A cause of finding nobody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,6 +36,19 @@ impl Why {
         })
     }
 
+    /// Whether machines of another group, or of none, are the cause.
+    pub(super) fn is_other_group(&self) -> bool {
+        self.reason == OTHER_GROUP
+    }
+
+    /// Says who they are, where they are the cause.
+    pub(super) fn name_outsiders(&mut self, described: &DescribeNetworkResponse) {
+        if self.is_other_group() {
+            self.text = outsiders::heard(described, self.count);
+            self.advice = outsiders::advice(described);
+        }
+    }
+
     /// Those who said to have it had nothing when their stores were asked.
     pub(super) fn untrue(peers: u64) -> Self {
         Self {
@@ -41,6 +59,20 @@ impl Why {
                 words::count(peers, "peer")
             ),
             advice: "Its node may have removed it a moment ago, or speaks untruth: nothing wrong can come of that. Ask again.",
+        }
+    }
+
+    /// Those who say to have it do not prove to be of this user's group.
+    pub(super) fn unproven(peers: u64) -> Self {
+        Self {
+            reason: "store_unproven",
+            count: peers,
+            text: format!(
+                "{} that may have it can be connected to, and did not prove to be of this group",
+                words::count(peers, "peer")
+            ),
+            advice: "Its node may run with an older group secret: give it the same file, and start it anew. `zeroshare doctor` \
+                looks closer.",
         }
     }
 
@@ -94,7 +126,8 @@ fn explained(cause: NobodyCause, count: u64) -> Option<(&'static str, String, &'
                 "{} answered, but did not send back what was sent to it alone",
                 of(count, "peer")
             ),
-            "A firewall there or here probably drops UDP that is meant for one machine: open UDP port 38339.",
+            "A firewall there or here probably drops UDP that is meant for one machine: open UDP port 38339. Or a VPN claims \
+             their addresses. `zeroshare doctor` looks closer.",
         ),
         NobodyCause::OtherGroup
         | NobodyCause::OtherDay
@@ -113,9 +146,12 @@ fn explained_by_others(
     let of = words::count;
     Some(match cause {
         NobodyCause::OtherGroup => (
-            "other_group",
-            format!("{} of another group came in", of(count, "datagram")),
-            "Machines here use another group secret, or none: give all of them the same `--group-secret FILE`.",
+            OTHER_GROUP,
+            format!(
+                "{} of another group, or of none, came in, and were not listened to",
+                of(count, "datagram")
+            ),
+            outsiders::ADVICE,
         ),
         NobodyCause::OtherDay => (
             "other_day",
@@ -130,8 +166,8 @@ fn explained_by_others(
         NobodyCause::NobodyHeard => (
             "nobody_heard",
             "no other machine was heard".to_owned(),
-            "Is `zeroshare node` running on another machine of this network? Guest Wi-Fi often keeps machines apart: then \
-             name one with `--from HOST`, or use a cable.",
+            "Is `zeroshare node` running on another machine of this network, with the same group secret if any? Guest Wi-Fi \
+             often keeps machines apart: then name one with `--from HOST`, or use a cable.",
         ),
         NobodyCause::NoneHolds => (
             "none_holds",
@@ -159,6 +195,28 @@ fn explained_by_others(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn machines_of_another_group_are_named_and_others_causes_left_alone() {
+        let why = |cause: NobodyCause| {
+            let told = NobodyReason {
+                cause: cause.into(),
+                count: 3,
+            };
+            Why::of(&told).unwrap()
+        };
+        let described = DescribeNetworkResponse::default();
+        let mut group = why(NobodyCause::OtherGroup);
+        group.name_outsiders(&described);
+        assert!(
+            group.text.starts_with("3 datagrams of a group"),
+            "{}",
+            group.text
+        );
+        let mut other = why(NobodyCause::NobodyHeard);
+        other.name_outsiders(&described);
+        assert_eq!(other, why(NobodyCause::NobodyHeard));
+    }
 
     #[test]
     fn every_cause_has_words_and_advice() {

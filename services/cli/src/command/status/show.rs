@@ -3,6 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{DiscoveryPart, StatusReport, StorePart, gather};
+use crate::command::outsiders::why_unheard;
 use crate::render::{Page, Report, words};
 
 impl Report for StatusReport {
@@ -73,11 +74,7 @@ fn write_discovery(discovery: &DiscoveryPart, page: &mut Page) -> fmt::Result {
         writeln!(page, "  in a group: hears and answers its members only")?;
     }
     for outsider in &discovery.outsiders {
-        let why = match (discovery.in_group, outsider.in_group) {
-            (true, true) => "has another group secret",
-            (true, false) => "has no group secret",
-            (false, _) => "is in a group, and this node in none",
-        };
+        let why = why_unheard(discovery.in_group, outsider.in_group);
         page.bad(&format!("  not heard: {} {why}\n", outsider.address))?;
     }
     for interface in &discovery.interfaces {
