@@ -1,5 +1,6 @@
 //! What is told when something is not found: `find --explain` and `doctor` on networks in trouble.
 
+mod groups;
 mod liar;
 mod told;
 
