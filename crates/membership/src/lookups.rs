@@ -7,6 +7,7 @@
 mod absences;
 mod asking;
 mod claims;
+mod refreshing;
 mod story;
 
 use std::{
@@ -241,19 +242,7 @@ impl Membership {
         }
         self.lookups.last_id += 1;
         let id = LookupId(self.lookups.last_id);
-        let names = |day| {
-            let key = DayKey::new(day, self.identity.group());
-            (
-                day,
-                search
-                    .contents
-                    .iter()
-                    .map(|content| (key.tag(content), *content))
-                    .collect(),
-            )
-        };
-        let days = self.holdings.day().accepted().into_iter();
-        let tags = Tags(days.map(names).collect());
+        let tags = self.tags_of(search.contents);
         // Whoever says how many it wants knows that they are about to come.
         let absent_since = self.absences.since(now, &tags);
         let absent_since = absent_since.filter(|_| search.enough.is_none());
@@ -288,6 +277,16 @@ impl Membership {
         self.find_known(now, id);
         self.plan_first_ask(now, id, wait);
         Some(id)
+    }
+
+    fn tags_of(&self, contents: &[ContentId]) -> Tags {
+        let names = |day| {
+            let key = DayKey::new(day, self.identity.group());
+            let named = contents.iter().map(|content| (key.tag(content), *content));
+            (day, named.collect())
+        };
+        let days = self.holdings.day().accepted().into_iter();
+        Tags(days.map(names).collect())
     }
 
     /// Ends a lookup before its time; nothing more is said of it.

@@ -27,7 +27,8 @@ use zeroshare_wire::{
         CheckNetworkRequest, CheckNetworkResponse, DescribeNetworkRequest, DescribeNetworkResponse,
         ExplainFindRequest, ExplainFindResponse, FindProvidersRequest, FindProvidersResponse,
         ForgivePeerRequest, ForgivePeerResponse, HoldingClaim, ListBansRequest, ListBansResponse,
-        Peer, ReportProviderRequest, ReportProviderResponse, WatchPeersRequest, WatchPeersResponse,
+        Peer, RefreshRequest, RefreshResponse, ReportProviderRequest, ReportProviderResponse,
+        WatchPeersRequest, WatchPeersResponse, WatchRefreshRequest, WatchRefreshResponse,
         watch_peers_response,
     },
 };
@@ -251,6 +252,26 @@ impl DiscoveryService for Service {
         _request: Request<CheckNetworkRequest>,
     ) -> Result<Response<Self::CheckNetworkStream>, Status> {
         Err(Status::unimplemented("a test's discovery has no network"))
+    }
+
+    type WatchRefreshStream = ReceiverStream<Result<WatchRefreshResponse, Status>>;
+
+    async fn watch_refresh(
+        &self,
+        _request: Request<WatchRefreshRequest>,
+    ) -> Result<Response<Self::WatchRefreshStream>, Status> {
+        Err(Status::unimplemented(
+            "a test's discovery remembers nothing",
+        ))
+    }
+
+    async fn refresh(
+        &self,
+        _request: Request<RefreshRequest>,
+    ) -> Result<Response<RefreshResponse>, Status> {
+        Err(Status::unimplemented(
+            "a test's discovery remembers nothing",
+        ))
     }
 }
 

@@ -24,14 +24,14 @@ use zeroshare_wire::{
     pb::discovery::v1::{
         CheckNetworkRequest, CheckNetworkResponse, DescribeNetworkRequest, DescribeNetworkResponse,
         ExplainFindRequest, FindProvidersRequest, ForgivePeerRequest, ForgivePeerResponse,
-        ListBansRequest, ListBansResponse, ReportProviderRequest, ReportProviderResponse,
-        WatchPeersRequest,
+        ListBansRequest, ListBansResponse, RefreshRequest, RefreshResponse, ReportProviderRequest,
+        ReportProviderResponse, WatchPeersRequest, WatchRefreshRequest,
     },
 };
 
 use self::{
     explain::StoryStream,
-    streams::{FoundStream, PeerStream},
+    streams::{FoundStream, PeerStream, RefreshStream},
 };
 use crate::{
     engine::{Command, FindRequest, LookupKey, News, TooManyLookups},
@@ -40,6 +40,9 @@ use crate::{
 
 /// Ids in one question: all spellings and digests of one tree.
 const MOST_IDS: usize = 8;
+
+/// Ids that are forgotten in one call: as many as one program may need.
+const MOST_REFRESHED: usize = 1_024;
 
 /// The longest time for which a lookup may stay open.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
@@ -118,6 +121,7 @@ impl DiscoveryService for Api {
     type WatchPeersStream = PeerStream;
     type ExplainFindStream = StoryStream;
     type CheckNetworkStream = FindingStream;
+    type WatchRefreshStream = RefreshStream;
 
     async fn find_providers(
         &self,
@@ -226,6 +230,25 @@ impl DiscoveryService for Api {
         let view = self.ask(Command::Describe).await?;
         Ok(Response::new(convert::network(view)))
     }
+
+    async fn refresh(
+        &self,
+        request: Request<RefreshRequest>,
+    ) -> Result<Response<RefreshResponse>, Status> {
+        let contents = convert::refreshed(&request.into_inner(), MOST_REFRESHED)
+            .map_err(|error| malformed_field(&error))?;
+        self.ask(|reply| Command::Refresh(contents, reply)).await?;
+        Ok(Response::new(RefreshResponse {}))
+    }
+
+    async fn watch_refresh(
+        &self,
+        _request: Request<WatchRefreshRequest>,
+    ) -> Result<Response<RefreshStream>, Status> {
+        let watch = self.ask(Command::WatchRefresh).await?;
+        let watch = watch.ok_or_else(too_many_watchers)?;
+        Ok(Response::new(streams::refreshes(watch)))
+    }
 }
 
 fn stopping() -> Status {
@@ -245,6 +268,17 @@ fn too_many_lookups() -> Status {
         ErrorReason::TooManyTransfers,
         &[],
         "too many lookups are open",
+    );
+    with_retry(many, Duration::from_secs(1))
+}
+
+/// As many as can be told of what is forgotten are.
+fn too_many_watchers() -> Status {
+    let many = status(
+        Code::ResourceExhausted,
+        ErrorReason::TooManyTransfers,
+        &[],
+        "too many watch",
     );
     with_retry(many, Duration::from_secs(1))
 }

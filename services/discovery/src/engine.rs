@@ -4,6 +4,8 @@ mod asked;
 mod astray;
 mod lookups;
 mod naps;
+mod refreshes;
+mod views;
 mod watchers;
 
 use std::{
@@ -22,14 +24,18 @@ use tracing::{debug, info, warn};
 use zeroshare_chassis::Lifetime;
 use zeroshare_content::ContentId;
 use zeroshare_membership::{
-    BanView, Counters, Destination, Event, LookupId, Membership, Memory, Mercy, NetworkCheck,
-    OutsiderView, Report, Road, Step, Told, Verdict,
+    BanView, Destination, Event, LookupId, Membership, Memory, Mercy, Report, Step, Told, Verdict,
 };
-use zeroshare_wire::datagram::{Day, HoldingState, NodeId};
+use zeroshare_wire::datagram::{Day, HoldingState};
 
-use self::{asked::AskedLog, astray::Rounds, lookups::OpenLookups, naps::Naps, watchers::Watchers};
+use self::{
+    asked::AskedLog, astray::Rounds, lookups::OpenLookups, naps::Naps, refreshes::Refreshes,
+    watchers::Watchers,
+};
 pub(crate) use self::{
     lookups::{FindRequest, LookupKey, News, StepNews, TooManyLookups},
+    refreshes::{RefreshWatch, Refreshed},
+    views::{CheckView, NetworkView},
     watchers::{PeerChange, PeerWatch},
 };
 use crate::{
@@ -84,29 +90,10 @@ pub(crate) enum Command {
     StaticPeers(Vec<SocketAddr>),
     /// A store was tried.
     Probed(SocketAddr, bool),
-}
-
-/// How the network is used.
-#[derive(Debug)]
-pub(crate) struct NetworkView {
-    pub(crate) node: NodeId,
-    pub(crate) unicast_port: u16,
-    pub(crate) interfaces: Vec<(UsableInterface, Vec<Road>)>,
-    pub(crate) sent: u64,
-    pub(crate) counters: Counters,
-    pub(crate) live_peers: usize,
-    pub(crate) in_group: bool,
-    pub(crate) outsiders: Vec<OutsiderView>,
-}
-
-/// What trying the network came to.
-#[derive(Debug, Clone)]
-pub(crate) struct CheckView {
-    pub(crate) found: NetworkCheck,
-    /// The interfaces in use.
-    pub(crate) interfaces: Vec<UsableInterface>,
-    /// The roads that do not work, and why, in the system's words.
-    pub(crate) broken: Vec<(u32, Road, String)>,
+    /// That nobody had these is forgotten; of none in particular: all.
+    Refresh(Vec<ContentId>, oneshot::Sender<()>),
+    /// Somebody wants to know of that.
+    WatchRefresh(oneshot::Sender<Option<RefreshWatch>>),
 }
 
 /// What the engine is made of.
@@ -126,6 +113,7 @@ pub(crate) struct Engine {
     parts: Parts,
     lookups: OpenLookups,
     watchers: Watchers,
+    refreshes: Refreshes,
     /// Who waits for the check that runs.
     checkers: Vec<oneshot::Sender<CheckView>>,
     asked: AskedLog,
@@ -147,6 +135,7 @@ impl Engine {
             parts,
             lookups: OpenLookups::default(),
             watchers: Watchers::default(),
+            refreshes: Refreshes::new(),
             checkers: Vec::new(),
             asked: AskedLog::default(),
             naps: Naps::default(),
@@ -307,6 +296,13 @@ impl Engine {
             }
             Command::StaticPeers(peers) => machine.handle_static_peers(now, &peers),
             Command::Probed(address, reachable) => machine.handle_probe(address, reachable),
+            Command::Refresh(contents, reply) => {
+                machine.refresh(&contents);
+                self.refreshes.tell(contents);
+                // Whoever asked may be gone.
+                reply.send(()).ok();
+            }
+            Command::WatchRefresh(reply) => drop(reply.send(self.refreshes.watch())),
         }
     }
 
@@ -432,30 +428,6 @@ impl Engine {
                 warn!(%error, directory = %state_dir.display(), "cannot save what was learnt");
             }
         });
-    }
-
-    fn check_view(&self, found: NetworkCheck) -> CheckView {
-        let sockets = &self.parts.sockets;
-        CheckView {
-            found,
-            interfaces: sockets.interfaces().to_vec(),
-            broken: sockets.broken_roads(),
-        }
-    }
-
-    fn describe(&self) -> NetworkView {
-        let sockets = &self.parts.sockets;
-        let with_roads = |one: &UsableInterface| (one.clone(), sockets.working_roads(one.index));
-        NetworkView {
-            node: self.parts.machine.node_id(),
-            unicast_port: self.parts.unicast_port,
-            interfaces: sockets.interfaces().iter().map(with_roads).collect(),
-            sent: sockets.sent(),
-            counters: self.parts.machine.counters(),
-            live_peers: self.parts.machine.live_peers(),
-            in_group: self.parts.machine.is_in_group(),
-            outsiders: self.parts.machine.outsiders(),
-        }
     }
 }
 

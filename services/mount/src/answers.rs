@@ -62,6 +62,13 @@ impl Answers {
         }
     }
 
+    /// Forgets that nobody had these, if that was said; of none in particular: all.
+    pub(crate) fn refresh(&mut self, ids: &[TreeId]) {
+        self.by_id.retain(|id, (_, answer)| {
+            *answer != Answer::Nobody || !(ids.is_empty() || ids.contains(id))
+        });
+    }
+
     /// Forgets that nobody had it, where that was said: it is here now.
     pub(crate) fn void(&mut self, id: &TreeId) {
         self.by_id.remove(id);
@@ -98,6 +105,21 @@ mod tests {
         answers.void_nobody(&[id(1), id(2), id(3)]);
         assert_eq!(answers.find(now, &id(1)), None);
         assert_eq!(answers.find(now, &id(2)), Some(Answer::Shown(4)));
+    }
+
+    #[test]
+    fn what_nobody_had_can_be_forgotten_of_some_or_of_all() {
+        let (mut answers, now) = (Answers::default(), Instant::now());
+        for number in 1..=3 {
+            answers.handle(now, id(number), Answer::Nobody);
+        }
+        answers.handle(now, id(4), Answer::Shown(7));
+        answers.refresh(&[id(1), id(4)]);
+        assert_eq!(answers.find(now, &id(1)), None);
+        assert_eq!(answers.find(now, &id(2)), Some(Answer::Nobody));
+        answers.refresh(&[]);
+        assert_eq!(answers.find(now, &id(3)), None);
+        assert_eq!(answers.find(now, &id(4)), Some(Answer::Shown(7)));
     }
 
     #[test]

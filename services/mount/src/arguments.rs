@@ -75,6 +75,7 @@ impl Arguments {
             let backing = Backing {
                 fetcher: channel("fetcher"),
                 store: channel("store"),
+                discovery: channel("discovery"),
             };
             let mounted = crate::mount(config, backing, lifetime).await?;
             mounted.serve().await?;

@@ -26,6 +26,7 @@ mod patience;
 mod place;
 mod questions;
 mod reading;
+mod refreshed;
 mod root;
 mod run;
 mod settings;

@@ -14,6 +14,7 @@ use zeroshare_shelf::MOUNT_NAME;
 use crate::filesystem::Trees;
 use crate::held;
 use crate::mountpoint::{MountError, prepare, unmount};
+use crate::refreshed;
 use crate::settings::{Backing, MountConfig};
 use crate::shared::Shared;
 
@@ -67,6 +68,7 @@ pub async fn mount(
     });
     let (dir, session) = mounting.await.map_err(|_| RunError::Stopping)??;
     shared.spawn("watch the store", held::watch(shared.clone()));
+    shared.spawn("watch refreshes", refreshed::watch(shared.clone()));
     let (ended, end) = oneshot::channel();
     // Not one of the runtime's: it lives as long as the mount.
     let thread = std::thread::Builder::new().name("mount".to_owned());

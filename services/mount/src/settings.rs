@@ -26,4 +26,6 @@ pub struct Backing {
     pub fetcher: TracedChannel,
     /// Says what is here already.
     pub store: TracedChannel,
+    /// Says when to forget that nobody had something.
+    pub discovery: TracedChannel,
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use zeroshare_api::clients;
 use zeroshare_api::connect::TracedChannel;
+use zeroshare_api::rpc::discovery::v1::discovery_service_client::DiscoveryServiceClient;
 use zeroshare_api::rpc::fetcher::v1::fetcher_service_client::FetcherServiceClient;
 use zeroshare_api::rpc::store::v1::local_store_service_client::LocalStoreServiceClient;
 use zeroshare_chassis::Lifetime;
@@ -79,6 +80,10 @@ impl Shared {
 
     pub(crate) fn store(&self) -> LocalStoreServiceClient<TracedChannel> {
         clients::local_store(self.backing.store.clone())
+    }
+
+    pub(crate) fn discovery(&self) -> DiscoveryServiceClient<TracedChannel> {
+        clients::discovery(self.backing.discovery.clone())
     }
 
     pub(crate) fn patience(&self) -> MutexGuard<'_, Patience> {

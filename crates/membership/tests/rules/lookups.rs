@@ -283,6 +283,22 @@ fn nobody_is_remembered_for_seconds() {
     assert!(patience(&mut bench) >= 2 * SECOND);
 }
 
+#[test]
+fn nobody_is_forgotten_on_demand_of_what_is_named_or_of_all() {
+    for named in [&["it"][..], &[]] {
+        let mut bench = Bench::new();
+        patience(&mut bench);
+        bench.machine.refresh(&[content("other")]);
+        assert!(
+            patience(&mut bench) < SECOND,
+            "that was about something else"
+        );
+        let named: Vec<_> = named.iter().map(|name| content(name)).collect();
+        bench.machine.refresh(&named);
+        assert!(patience(&mut bench) >= 2 * SECOND);
+    }
+}
+
 /// The first neighbour, with its next beacon.
 fn next_beacon() -> Other {
     Other {

@@ -81,6 +81,7 @@ pub async fn run(arguments: MountArguments, session: &Session) -> Result<Exit, F
     let backing = Backing {
         fetcher: services.channel("fetcher"),
         store: services.channel("store"),
+        discovery: services.channel("discovery"),
     };
     let mounted = zeroshare_mount::mount(config, backing, session.lifetime.child());
     let mounted = mounted.await.map_err(|error| failed(&services, &error))?;

@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use zeroshare_content::ContentId;
 use zeroshare_membership::{
     BanView, Claim, Mercy, OutsiderView, PeerView, Place, Provider, Report, Road, Verdict,
 };
 use zeroshare_wire::{
     FieldError, FieldFault,
-    convert::{content_id, from_system_time, socket_address, store_address},
+    convert::{content_id, content_ids, from_system_time, socket_address, store_address},
     datagram::{HoldingState, NodeId, PublicKey},
     pb::discovery::v1::{
         Ban, DescribeNetworkResponse, DropCount, FindProvidersResponse, ForgivePeerRequest,
-        HoldingClaim, NetworkInterface, Outsider, Peer, ProviderFault, ReportProviderRequest,
-        StoreAddress,
+        HoldingClaim, NetworkInterface, Outsider, Peer, ProviderFault, RefreshRequest,
+        ReportProviderRequest, StoreAddress, WatchRefreshResponse,
     },
 };
 
@@ -151,6 +152,24 @@ pub(super) fn mercy(request: &ForgivePeerRequest) -> Result<Mercy, FieldError> {
             Err(_) => Err(refused("peer_id", "not 32 hex digits")),
         },
         (_, Some(_)) => Err(refused("peer_id", "a peer or an address, not both")),
+    }
+}
+
+/// What is to be forgotten; nothing in particular: all.
+pub(super) fn refreshed(
+    request: &RefreshRequest,
+    most: usize,
+) -> Result<Vec<ContentId>, FieldError> {
+    if request.content_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    content_ids("content_ids", &request.content_ids, most)
+}
+
+/// What was forgotten.
+pub(super) fn refresh(refreshed: &[ContentId]) -> WatchRefreshResponse {
+    WatchRefreshResponse {
+        content_ids: refreshed.iter().map(ToString::to_string).collect(),
     }
 }
 

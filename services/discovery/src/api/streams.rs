@@ -8,15 +8,27 @@ use std::{
 };
 
 use tokio::sync::mpsc;
-use tokio_stream::Stream;
+use tokio_stream::{
+    Stream, StreamExt as _,
+    adapters::Map,
+    wrappers::{BroadcastStream, errors::BroadcastStreamRecvError},
+};
 use tonic::Status;
 use zeroshare_wire::pb::discovery::v1::{
-    FindProvidersResponse, WatchPeersResponse,
+    FindProvidersResponse, WatchPeersResponse, WatchRefreshResponse,
     watch_peers_response::{Event, PeerDown, SnapshotDone},
 };
 
 use super::{convert, lagged, too_many_lookups};
-use crate::engine::{Command, LookupKey, News, PeerChange, PeerWatch, TooManyLookups};
+use crate::engine::{
+    Command, LookupKey, News, PeerChange, PeerWatch, RefreshWatch, Refreshed, TooManyLookups,
+};
+
+/// What is forgotten, as it happens.
+pub(crate) type RefreshStream = Map<BroadcastStream<Refreshed>, Telling>;
+
+type Telling =
+    fn(Result<Refreshed, BroadcastStreamRecvError>) -> Result<WatchRefreshResponse, Status>;
 
 /// Providers as they answer; whoever drops it ends the lookup.
 #[derive(Debug)]
@@ -113,4 +125,10 @@ impl Stream for PeerStream {
 
 fn event(event: Event) -> WatchPeersResponse {
     WatchPeersResponse { event: Some(event) }
+}
+
+/// Tells what is forgotten from now on; whoever is too far behind is told to forget everything.
+pub(super) fn refreshes(watch: RefreshWatch) -> RefreshStream {
+    let telling: Telling = |refreshed| Ok(convert::refresh(&refreshed.unwrap_or_default()));
+    BroadcastStream::new(watch).map(telling)
 }

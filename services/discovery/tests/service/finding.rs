@@ -13,8 +13,8 @@ use zeroshare_wire::{
     convert::{socket_address, to_duration},
     pb::discovery::v1::{
         FindProvidersRequest, FindProvidersResponse, ForgivePeerRequest, HoldingClaim,
-        ListBansRequest, ProviderFault, ReportProviderRequest, WatchPeersRequest,
-        watch_peers_response::Event,
+        ListBansRequest, ProviderFault, RefreshRequest, ReportProviderRequest, WatchPeersRequest,
+        WatchRefreshRequest, watch_peers_response::Event,
     },
 };
 
@@ -104,6 +104,33 @@ async fn a_node_keeps_its_id_over_a_restart_and_is_found_again() {
     let _store = FakeStore::start(&holder.store_address(), STORE_PORT, &[content("it")]);
     let found = asker.find_at_last(&content("it")).await;
     assert_eq!(found.provider.unwrap().peer_id, node_id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_remembers_is_told_what_to_forget_and_holds_up_no_end() {
+    let node = Node::start(group_port(), &MULTICAST).await;
+    let mut client = node.client();
+    let watching = client.watch_refresh(WatchRefreshRequest {}).await;
+    let mut told = watching.unwrap().into_inner();
+    let mut next = async || {
+        let told = timeout(LIMIT, told.message()).await.expect("in time");
+        told.ok().flatten().map(|told| told.content_ids)
+    };
+    let refresh = |ids: &[&str]| RefreshRequest {
+        content_ids: ids.iter().map(ToString::to_string).collect(),
+    };
+    let it = content("it").to_string();
+    client.refresh(refresh(&[&it])).await.unwrap();
+    assert_eq!(next().await, Some(vec![it]));
+    client.refresh(refresh(&[])).await.unwrap();
+    assert_eq!(next().await, Some(Vec::new()));
+    let refused = client.refresh(refresh(&["x"])).await.unwrap_err();
+    assert_eq!(
+        errors::reason(&refused),
+        Some(ErrorReason::MalformedRequest)
+    );
+    node.stop().await;
+    assert_eq!(next().await, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
