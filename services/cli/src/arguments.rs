@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
     add, cancel, completions, config, digest, doctor, fetch, find, man, mount, node, pause, peers,
-    repair, share, verify,
+    prefetch, refresh, repair, share, verify, zero_install,
 };
 use crate::render::ColorChoice;
 use zeroshare_chassis::settings::LogSettings;
@@ -78,10 +78,17 @@ pub enum Command {
     Share(share::ShareArguments),
     /// Show all trees of this machine and its neighbours as a file system.
     Mount(mount::MountArguments),
+    /// Run 0install, after what it lacks was taken from the LAN.
+    #[command(name = "0install")]
+    ZeroInstall(zero_install::ZeroInstallArguments),
+    /// Bring all implementations of a Zero Install program from the LAN.
+    Prefetch(prefetch::PrefetchArguments),
     /// Say who has a tree or file, and how much it is.
     Find(find::FindArguments),
     /// List the machines that are heard, and those that are banned; forgive these.
     Peers(peers::PeersArguments),
+    /// Ask anew for what nobody had a moment ago.
+    Refresh(refresh::RefreshArguments),
     /// Share nothing for a while.
     Pause(pause::PauseArguments),
     /// List what this machine holds.

@@ -16,11 +16,14 @@ pub mod node;
 mod outsiders;
 pub mod pause;
 pub mod peers;
+pub mod prefetch;
+pub mod refresh;
 pub mod repair;
 pub mod share;
 pub mod status;
 pub mod verify;
 pub mod version;
+pub mod zero_install;
 
 use crate::arguments::Command;
 use crate::exit::Exit;
@@ -42,6 +45,21 @@ pub async fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         Command::Find(arguments) => session.unless_stopped(find::run(arguments, session)).await,
         Command::Pause(arguments) => session.unless_stopped(pause::run(arguments, session)).await,
         Command::Share(arguments) => session.unless_stopped(share::run(arguments, session)).await,
+        Command::ZeroInstall(arguments) => {
+            session
+                .unless_stopped(zero_install::run(arguments, session))
+                .await
+        }
+        Command::Prefetch(arguments) => {
+            session
+                .unless_stopped(prefetch::run(arguments, session))
+                .await
+        }
+        Command::Refresh(arguments) => {
+            session
+                .unless_stopped(refresh::run(arguments, session))
+                .await
+        }
         Command::List => session.unless_stopped(list::run(session)).await,
         Command::Fetches => session.unless_stopped(fetches::run(session)).await,
         Command::Cancel(arguments) => {

@@ -19,5 +19,6 @@ pub mod source;
 mod start;
 mod together;
 pub mod words;
+mod zero_install;
 
 pub use start::main_with;

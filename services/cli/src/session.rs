@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use zeroshare_chassis::{Env, Lifetime};
 
@@ -10,6 +11,7 @@ use crate::failure::Failure;
 use crate::reach::{Needs, Services};
 use crate::render::Output;
 use crate::settings::{Resolved, Settings};
+use crate::zero_install::Successor;
 
 /// One run of a command: where its output goes, what it was started with, and when it must stop.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct Session {
     pub lifetime: Lifetime,
     /// The configuration file that was named, if one was.
     pub named_config: Option<Box<Path>>,
+    /// What this process becomes once all has ended.
+    pub(crate) successor: OnceLock<Successor>,
 }
 
 impl Session {
@@ -44,6 +48,12 @@ impl Session {
     /// The services of a running node, or of our own.
     pub fn services(&self, needs: Needs) -> Result<Services, Failure> {
         Services::reach(self, &self.settings()?, needs)
+    }
+
+    /// Lets another program take this process over once the command succeeded, and all that it started has ended.
+    pub(crate) fn become_at_end(&self, successor: Successor) {
+        // A command has one end: a second successor would be a second command.
+        let _first = self.successor.set(successor);
     }
 
     /// Waits for `work`, but not longer than until the user asks to stop.

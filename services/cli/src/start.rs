@@ -1,10 +1,12 @@
 //! From the words on the command line to an exit code.
 
 use std::ffi::OsString;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
+use rustix::process::{Resource, getrlimit};
 use tokio::runtime;
 use zeroshare_chassis::process;
 use zeroshare_chassis::settings::LogConfig;
@@ -29,6 +31,7 @@ const BLOCKING_GRACE: Duration = Duration::from_secs(2);
 /// Runs the command that these words ask for, the program's name first.
 pub fn main_with(words: impl IntoIterator<Item = OsString>) -> Exit {
     let words: Vec<OsString> = words.into_iter().collect();
+    let open_files = getrlimit(Resource::Nofile);
     let env = Env::of_process();
     let no_color = env.text("NO_COLOR").is_some();
     let parsed = match CommandLine::try_parse_from(&words) {
@@ -46,14 +49,21 @@ pub fn main_with(words: impl IntoIterator<Item = OsString>) -> Exit {
         env,
         lifetime: Lifetime::new(),
         named_config: parsed.general.config.clone().map(Into::into),
+        successor: OnceLock::new(),
     };
-    match run(parsed, &session) {
-        Ok(exit) => exit,
-        Err(failure) => {
-            session.output.failure(&failure);
-            failure.exit
-        }
-    }
+    let result = run(parsed, &session);
+    let Session {
+        output, successor, ..
+    } = session;
+    // Only now: no thread of ours is left, and what the process becomes starts with nothing of ours.
+    let result = match (result, successor.into_inner()) {
+        (Ok(Exit::Done), Some(successor)) => Err(successor.take_over(open_files)),
+        (result, _) => result,
+    };
+    result.unwrap_or_else(|failure| {
+        output.failure(&failure);
+        failure.exit
+    })
 }
 
 fn run(parsed: CommandLine, session: &Session) -> Result<Exit, Failure> {

@@ -1,6 +1,6 @@
 //! `zeroshare fetch`: brings trees and single files here.
 
-mod follow;
+pub(crate) mod follow;
 
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -285,7 +285,7 @@ fn check_upstream(arguments: &FetchArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn client_name() -> Result<String, Failure> {
+pub(crate) fn client_name() -> Result<String, Failure> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Failure::because("no random numbers", &error))?;
     Ok(bytes.iter().fold(String::new(), |mut name, byte| {

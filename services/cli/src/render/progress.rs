@@ -123,6 +123,8 @@ impl Step {
 pub struct Progress<'a> {
     output: &'a Output,
     bars: Option<MultiProgress>,
+    /// Whether nothing is said without bars.
+    is_silent: bool,
 }
 
 impl<'a> Progress<'a> {
@@ -131,7 +133,19 @@ impl<'a> Progress<'a> {
         let bars = output
             .has_bars()
             .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
-        Self { output, bars }
+        Self {
+            output,
+            bars,
+            is_silent: false,
+        }
+    }
+
+    /// The same for work that nobody asked for by itself: no plain lines, only bars, and documents for programs.
+    pub fn aside(output: &'a Output) -> Self {
+        Self {
+            is_silent: output.shape() == Shape::Human,
+            ..Self::new(output)
+        }
     }
 
     /// Begins to show one thing; `title` is an id or a file name.
@@ -146,6 +160,7 @@ impl<'a> Progress<'a> {
             output: self.output,
             title: title.to_owned(),
             bar,
+            is_silent: self.is_silent,
             last: None,
         }
     }
@@ -165,6 +180,7 @@ pub struct Track<'a> {
     output: &'a Output,
     title: String,
     bar: Option<ProgressBar>,
+    is_silent: bool,
     last: Option<(Instant, Step)>,
 }
 
@@ -185,6 +201,7 @@ impl Track<'_> {
     pub fn show(&mut self, step: Step) {
         match &self.bar {
             Some(bar) => draw(bar, &step),
+            None if self.is_silent => return,
             None if self.is_due(&step) => self.write(&step),
             None => return,
         }
@@ -259,6 +276,12 @@ mod tests {
     #[derive(Clone, Default)]
     struct Kept(Arc<Mutex<Vec<u8>>>);
 
+    impl Kept {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
     impl Write for Kept {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0
@@ -276,13 +299,22 @@ mod tests {
     fn shown(shape: Shape, steps: &[Step]) -> String {
         let kept = Kept::default();
         let output = Output::to(shape, Box::new(std::io::sink()), Box::new(kept.clone()));
-        let progress = Progress::new(&output);
+        show(&Progress::new(&output), steps);
+        kept.text()
+    }
+
+    fn shown_aside(shape: Shape, steps: &[Step]) -> String {
+        let kept = Kept::default();
+        let output = Output::to(shape, Box::new(std::io::sink()), Box::new(kept.clone()));
+        show(&Progress::aside(&output), steps);
+        kept.text()
+    }
+
+    fn show(progress: &Progress<'_>, steps: &[Step]) {
         let mut track = progress.track("x");
         for step in steps {
             track.show(step.clone());
         }
-        drop(track);
-        String::from_utf8(kept.0.lock().unwrap().clone()).unwrap()
     }
 
     fn fetching(done_bytes: u64) -> Step {
@@ -305,6 +337,14 @@ mod tests {
             text,
             "x: looking for peers\nx: fetching 1.0 KiB of 4.0 KiB (from 10.0.0.2:38339)\n"
         );
+    }
+
+    #[test]
+    fn work_aside_leaves_standard_error_to_others_and_tells_programs() {
+        let steps = [Step::new(Phase::Locating), fetching(1024)];
+        assert_eq!(shown_aside(Shape::Human, &steps), "");
+        let text = shown_aside(Shape::Json, &steps);
+        assert_eq!(text.lines().count(), 2, "{text}");
     }
 
     #[test]

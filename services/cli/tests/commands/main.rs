@@ -14,3 +14,4 @@ mod interrupting;
 mod node;
 mod tracing;
 mod usage;
+mod zero_install;

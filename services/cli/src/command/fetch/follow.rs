@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
 use tracing::{Instrument as _, info_span};
 use zeroshare_wire::pb::errors::v1::ErrorReason;
-use zeroshare_wire::pb::fetcher::v1::{Fetch, FetchState, StartFetchRequest, WatchFetchRequest};
+use zeroshare_wire::pb::fetcher::v1::{
+    CancelFetchRequest, Fetch, FetchState, StartFetchRequest, WatchFetchRequest,
+};
 
 use crate::command::fetches::accusation;
 use crate::failure::Failure;
@@ -23,13 +25,18 @@ const TAKEN_UP: u32 = 10;
 /// How long to wait before that.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How long those wait for another process that fetches the same, who are patient only so far.
+const ELSEWHERE_TIME: Duration = Duration::from_mins(1);
+
 /// One fetch, as its caller sees it.
 #[derive(Debug)]
-pub(super) struct Follower<'a> {
+pub(crate) struct Follower<'a> {
     session: &'a Session,
     services: &'a Services,
     progress: &'a Progress<'a>,
     request: StartFetchRequest,
+    /// How long it may take until a manifest is here; `None`: as long as the service looks for one.
+    patience: Option<Duration>,
 }
 
 /// How one attempt ended.
@@ -42,7 +49,7 @@ enum Attempt {
 }
 
 impl<'a> Follower<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         session: &'a Session,
         services: &'a Services,
         progress: &'a Progress<'a>,
@@ -53,11 +60,18 @@ impl<'a> Follower<'a> {
             services,
             progress,
             request,
+            patience: None,
         }
     }
 
+    /// Gives up when nothing is known of the content for so long: who is said to have it may be gone.
+    pub(crate) fn patient_for(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
+    }
+
     /// Starts the fetch, or joins it, and gives it when it succeeded.
-    pub(super) async fn follow(&self) -> Result<Fetch, Failure> {
+    pub(crate) async fn follow(&self) -> Result<Fetch, Failure> {
         // One fetch is one trace, however many this command makes.
         let span = info_span!(parent: None, "cli.fetch", id = self.id());
         tokio::select! {
@@ -71,9 +85,16 @@ impl<'a> Follower<'a> {
         let mut track = self.progress.track(self.id());
         let mut lost = 0;
         let mut waits = false;
+        let start = Instant::now();
         loop {
-            match self.attempt(&mut track).await? {
+            let found_by = self.patience.map(|patience| start + patience);
+            match self.attempt(&mut track, found_by).await? {
                 Attempt::Done(fetch) => return Ok(fetch),
+                Attempt::Elsewhere(failure)
+                    if self.patience.is_some() && start.elapsed() > ELSEWHERE_TIME =>
+                {
+                    return Err(failure);
+                }
                 Attempt::Elsewhere(failure) => {
                     if !waits {
                         self.progress
@@ -92,7 +113,11 @@ impl<'a> Follower<'a> {
         }
     }
 
-    async fn attempt(&self, track: &mut Track<'_>) -> Result<Attempt, Failure> {
+    async fn attempt(
+        &self,
+        track: &mut Track<'_>,
+        found_by: Option<Instant>,
+    ) -> Result<Attempt, Failure> {
         let mut fetcher = self.services.fetcher();
         let started = match fetcher.start_fetch(self.request.clone()).await {
             Ok(started) => started.into_inner().fetch.unwrap_or_default(),
@@ -106,11 +131,22 @@ impl<'a> Follower<'a> {
             into_path: started.into_path.clone(),
         };
         show(track, &started);
+        let mut found_by = found_by.filter(|_| started.state() == FetchState::Locating);
         let mut states = match fetcher.watch_fetch(watch).await {
             Ok(states) => states.into_inner(),
             Err(status) => return self.refused(status),
         };
-        while let Some(state) = states.next().await {
+        loop {
+            let next = match found_by {
+                Some(found_by) => timeout_at(found_by, states.next()).await,
+                None => Ok(states.next().await),
+            };
+            let Ok(next) = next else {
+                return Err(self.give_up(&started).await);
+            };
+            let Some(state) = next else {
+                break;
+            };
             let fetch = match state {
                 Ok(state) => state.fetch.unwrap_or_default(),
                 Err(status) => return self.refused(status),
@@ -118,11 +154,25 @@ impl<'a> Follower<'a> {
             if has_ended(&fetch) {
                 return self.ended(fetch);
             }
+            found_by = found_by.filter(|_| fetch.state() == FetchState::Locating);
             show(track, &fetch);
         }
         Ok(Attempt::Lost(Status::unavailable(
             "the stream of states ended before the fetch",
         )))
+    }
+
+    /// Drops the interest in a fetch that nothing comes of.
+    async fn give_up(&self, fetch: &Fetch) -> Failure {
+        let request = CancelFetchRequest {
+            content_id: fetch.content_id.clone(),
+            into_path: fetch.into_path.clone(),
+            client: self.request.client.clone(),
+        };
+        if let Err(status) = self.services.fetcher().cancel_fetch(request).await {
+            tracing::debug!(%status, "a fetch cannot be cancelled");
+        }
+        of_reason(self.id(), ErrorReason::NoProviders, "", &|_| None)
     }
 
     fn refused(&self, status: Status) -> Result<Attempt, Failure> {
