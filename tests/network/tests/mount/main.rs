@@ -1,6 +1,7 @@
 //! The unmodified 0install of an ordinary user takes its programs from the machine beside it, by way of a mount.
 
 mod by_name;
+mod command;
 mod listing;
 mod mounted;
 mod user;

@@ -63,6 +63,10 @@ impl<'a> User<'a> {
         Ok(self.home.path().join(name))
     }
 
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// Runs a program as this user, in this host.
     pub(crate) fn run(&self, program: &str, words: &[&str]) -> Result<Output> {
         let home = self.home.path();
