@@ -4,10 +4,11 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
 use zeroshare_network::{Host, Lan, hello_tree, local_feed, program, wait_until, zero_install_add};
 
 use crate::{
@@ -101,6 +102,33 @@ fn what_nobody_has_comes_from_upstream_as_ever() -> Result<()> {
     let archives = website.requests();
     let archives = archives.iter().filter(|path| *path == ARCHIVE);
     assert_eq!(archives.count(), 2);
+    Ok(())
+}
+
+#[test]
+fn a_neighbour_that_falls_silent_holds_0install_up_for_seconds_only() -> Result<()> {
+    let lan = Lan::new(2)?;
+    let (a, b) = (lan.host(1), lan.host(2));
+    let id = offered_hello(a)?;
+    let node_a = a.start_node(&[])?;
+    a.wait_until_offered(&id)?;
+    let archive = archive_of(&a.home().join("tree"))?;
+    let size = archive.len();
+    let website = Website::start(b, Pages::from([(ARCHIVE.to_owned(), archive)]))?;
+    let user = User::new(b, Path::new("/nowhere"))?;
+    user.cache_feed(&url(FEED), &feed(&id, size)?)?;
+    let zeroshare = own_zeroshare(&user)?;
+    // Its port takes calls still, and nobody answers them.
+    node_a.signal(Signal::STOP)?;
+
+    let start = Instant::now();
+    let address = a.address();
+    let words = ["0install", "--from", &address, "run", &url(FEED)];
+    assert_eq!(user.must(&zeroshare, &words)?, GREETING);
+    let took = start.elapsed();
+    println!("went on after {took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(website.requests().contains(&ARCHIVE.to_owned()));
     Ok(())
 }
 
@@ -203,11 +231,15 @@ fn packed_hello(host: &Host) -> Result<(String, Vec<u8>)> {
         "0install",
         &["digest", "--algorithm=sha256new", text(&tree)?],
     )?;
+    Ok((id, archive_of(&tree)?))
+}
+
+fn archive_of(tree: &Path) -> Result<Vec<u8>> {
     let packed = Command::new("tar")
-        .args(["-czf", "-", "-C", text(&tree)?, "."])
+        .args(["-czf", "-", "-C", text(tree)?, "."])
         .output()?;
     ensure!(packed.status.success(), "{packed:?}");
-    Ok((id, packed.stdout))
+    Ok(packed.stdout)
 }
 
 /// The command where an ordinary user can run it, wherever it was built.
