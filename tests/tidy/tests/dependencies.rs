@@ -64,6 +64,7 @@ fn dependencies_point_down() -> anyhow::Result<()> {
         &["zeroshare-content", "zeroshare-proof"],
     );
     only(&graph, "zeroshare-identity", &["zeroshare-wire"]);
+    only(&graph, "zeroshare-kin", &["zeroshare-content"]);
     let bottom = ["zeroshare-content", "zeroshare-proof", "zeroshare-wire"];
     for middle in ["zeroshare-shelf", "zeroshare-staging"] {
         only(&graph, middle, &bottom);
