@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::{
@@ -82,7 +82,10 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
     fn call(&self, request: Request<Incoming>) -> Answer {
         let call = Call::begin(&self.activity);
         if let Some(refusal) = &self.refusal {
-            let response = refusal.status.clone().into_http();
+            let mut response = refusal.status.clone().into_http();
+            if !speaks_grpc(request.version()) {
+                *response.status_mut() = StatusCode::FORBIDDEN;
+            }
             refusal.told.notify_one();
             let body = |inner| ResponseBody::new(inner, call, Span::none(), None);
             return Box::pin(future::ready(Ok(response.map(body))));
@@ -97,6 +100,7 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
         if let Some(credentials) = self.caller.credentials {
             extensions.insert(credentials);
         }
+        let has_trailers = speaks_grpc(request.version());
         let mut routes = self.routes.clone();
         let answering = span
             .in_scope(|| routes.call(request))
@@ -113,7 +117,8 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
             let (mut parts, inner) = response.into_parts();
             let direct = parts.extensions.remove::<DirectBody>();
             let body = direct.map_or(inner, DirectBody::into_body);
-            let body = ResponseBody::new(body, call, span, silence);
+            let mut body = ResponseBody::new(body, call, span, silence);
+            body.has_trailers = has_trailers;
             Ok(Response::from_parts(parts, body))
         })
     }
@@ -192,6 +197,8 @@ pub(super) struct ResponseBody {
     call: Call,
     span: Span,
     silence: Option<Silence>,
+    /// Whether a status behind it is seen; else an answer that ends early must be broken off.
+    has_trailers: bool,
 }
 
 /// Waits for an answer to go on.
@@ -208,18 +215,22 @@ impl ResponseBody {
             call,
             span,
             silence: patience.map(Silence::new),
+            has_trailers: true,
         }
     }
 
     /// Ends an answer that had nothing to say for too long.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Frame<Bytes>> {
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame<Bytes>, Status>> {
         let Some(silence) = &mut self.silence else {
             return Poll::Pending;
         };
         ready!(silence.poll_end(cx));
         self.silence = None;
         self.inner = tonic::body::Body::empty();
-        Poll::Ready(Frame::trailers(direct::trailers(&too_silent())))
+        if !self.has_trailers {
+            return Poll::Ready(Err(too_silent()));
+        }
+        Poll::Ready(Ok(Frame::trailers(direct::trailers(&too_silent()))))
     }
 }
 
@@ -242,6 +253,11 @@ impl Silence {
     }
 }
 
+/// gRPC is HTTP/2; what comes by HTTP/1 are other programs, which know neither its statuses nor trailers.
+fn speaks_grpc(version: Version) -> bool {
+    version >= Version::HTTP_2
+}
+
 fn too_silent() -> Status {
     Status::deadline_exceeded("nothing happened for too long; call again to go on waiting")
 }
@@ -258,7 +274,7 @@ impl Body for ResponseBody {
         let span = this.span.clone();
         let _in_span = span.enter();
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
-            return this.poll_silence(cx).map(|end| Some(Ok(end)));
+            return this.poll_silence(cx).map(Some);
         };
         if let Some(silence) = &mut this.silence {
             silence.is_waiting = false;

@@ -45,6 +45,26 @@ pub struct CommonSettings {
     /// say nothing to others [default: no group]. Make one with `head -c 32 /dev/urandom | base64`.
     #[arg(long, value_name = "FILE", env = "ZEROSHARE_GROUP_SECRET")]
     pub group_secret: Option<PathBuf>,
+    /// Do not answer the original 0share of 2008: its questions by broadcast, and its requests by HTTP. A group never does.
+    #[arg(
+        long = "no-0share",
+        env = "ZEROSHARE_NO_0SHARE",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub no_0share: Option<bool>,
+    /// Do not answer Zero Install for .NET (Windows), which reads archives by HTTP. A group never does.
+    #[arg(
+        long,
+        env = "ZEROSHARE_NO_DOTNET",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub no_dotnet: Option<bool>,
 }
 
 /// What all services of a node run with.
@@ -62,6 +82,10 @@ pub struct CommonConfig {
     pub static_peers: Vec<StaticPeer>,
     /// Where the secret of this node's group lies; `None`: it belongs to none.
     pub group_secret: Option<PathBuf>,
+    /// Whether the original 0share is answered, where there is no group.
+    pub answers_0share: bool,
+    /// Whether Zero Install for .NET is answered, where there is no group.
+    pub answers_dotnet: bool,
 }
 
 impl CommonConfig {
@@ -93,6 +117,8 @@ impl CommonConfig {
             port_may_change: port.is_none(),
             static_peers: choose_list(flags.static_peer, file.static_peer),
             group_secret: flags.group_secret.or(file.group_secret),
+            answers_0share: !choose(flags.no_0share, file.no_0share, false),
+            answers_dotnet: !choose(flags.no_dotnet, file.no_dotnet, false),
         })
     }
 }
@@ -177,6 +203,7 @@ mod tests {
         assert_eq!(config.places, Places::find(&env()));
         assert_eq!((config.port, config.port_may_change), (DEFAULT_PORT, true));
         assert!(config.stores.is_empty() && config.static_peers.is_empty());
+        assert!(config.answers_0share && config.answers_dotnet);
     }
 
     #[test]

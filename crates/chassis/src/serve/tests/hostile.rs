@@ -267,6 +267,7 @@ async fn a_stranger_gets_one_answer_whatever_it_asks() {
         .unwrap();
     let mut answer = String::new();
     within(old.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     assert!(answer.contains("grpc-status: 7\r\n"), "{answer}");
     server.settle(0).await;
     server.end().await;
@@ -333,6 +334,25 @@ async fn a_call_that_waits_for_ever_holds_no_seat() {
         assert_eq!(status.unwrap().code(), Code::DeadlineExceeded, "{method}");
         client.cut().await;
     }
+    server.settle(0).await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_by_http_1_that_waits_for_ever_does_not_look_whole() {
+    let server = Server::start(Bounds {
+        silence: Some(SHORT),
+        ..Bounds::lan()
+    });
+    let mut io = TcpStream::connect(server.address).await.unwrap();
+    io.write_all(b"GET /test.Probe/Silent HTTP/1.1\r\nhost: test\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    // Broken off: with an end of the stream, or with an error.
+    drop(within(io.read_to_end(&mut answer)).await);
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(!answer.contains("\r\n0\r\n"), "{answer}");
     server.settle(0).await;
     server.end().await;
 }
