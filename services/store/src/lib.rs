@@ -4,7 +4,8 @@
 //! lies in the stores, what of it is verified and how it is read is the matter of `zeroshare-shelf`; this crate decides
 //! who may read how much at once, and says so in gRPC.
 //!
-//! Start reading at [`run`], then `store` (what all calls share), then `peers` and `local` (the two services).
+//! Start reading at [`run`], then `store` (what all calls share), then `peers` and `local` (the two services), and `kin` for older
+//! programs.
 
 mod access;
 mod answer;
@@ -12,6 +13,7 @@ mod arguments;
 mod convert;
 #[cfg(test)]
 mod fixture;
+mod kin;
 mod local;
 mod manifest;
 mod midstates;

@@ -46,7 +46,8 @@ impl Peers {
         Self { store, door }
     }
 
-    fn caller(&self, extensions: &Extensions) -> Result<Caller, Status> {
+    /// Tells who sent a request, if it is answered now.
+    pub(crate) fn caller(&self, extensions: &Extensions) -> Result<Caller, Status> {
         match self.door {
             Door::Lan => {
                 let caller = Caller::of_lan(extensions, &self.store.networks)?;
@@ -60,7 +61,7 @@ impl Peers {
     }
 
     /// Takes one of the transfers that may run at once.
-    fn slot(&self, caller: &Caller) -> Result<Slot, Status> {
+    pub(crate) fn slot(&self, caller: &Caller) -> Result<Slot, Status> {
         let slots = match self.door {
             Door::Lan => &self.store.transfers,
             Door::Local => &self.store.local_transfers,

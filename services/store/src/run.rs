@@ -22,6 +22,7 @@ use zeroshare_content::ContentId;
 use zeroshare_shelf::{IndexError, Shelf, ShelfError, ShelfEvent, ShelfOptions, boot_id};
 
 use crate::access::Doorkeeper;
+use crate::kin;
 use crate::local::Local;
 use crate::pause;
 use crate::peers::{Door, Peers};
@@ -181,7 +182,7 @@ async fn serve(
     listeners: StoreListeners,
 ) -> Result<(), RunError> {
     let lifetime = &store.lifetime;
-    let (lan_health, lan_routes) = lan_routes(store).await;
+    let (lan_health, lan_routes) = lan_routes(config, store).await;
     let (local_health, local_routes) = local_routes(store).await?;
     tracing::info!(
         lan = ?store.facts.lan_addresses,
@@ -222,11 +223,12 @@ async fn serve(
 }
 
 /// What strangers can call: reads, and health.
-async fn lan_routes(store: &Arc<Store>) -> (Health, Routes) {
+async fn lan_routes(config: &StoreConfig, store: &Arc<Store>) -> (Health, Routes) {
     let (health, health_service) = Health::new(&[PEERS_NAME]).await;
     let peers = StoreServiceServer::new(Peers::new(Arc::clone(store), Door::Lan))
         .max_decoding_message_size(MAX_PEER_REQUEST_BYTES);
-    (health, Routes::new(peers).add_service(health_service))
+    let routes = Routes::new(peers).add_service(health_service);
+    (health, kin::beside(routes, store, config.kin()))
 }
 
 async fn local_routes(store: &Arc<Store>) -> Result<(Health, Routes), RunError> {

@@ -1,5 +1,6 @@
 //! What can be set, and what it comes to.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use zeroshare_chassis::settings::{
     CommonConfig, LeftAlone, SettingsError, StaticPeer, choose, choose_list,
 };
 use zeroshare_identity::GroupSecret;
+use zeroshare_kin::Kin;
 use zeroshare_shelf::{Environment, IndexPlace, RootKind, ShelvedRoot, StoreRoot, store_roots};
 
 use crate::access::Listing;
@@ -123,6 +125,8 @@ pub struct StoreConfig {
     pub listing: Listing,
     /// The group whose members alone are served, over TLS; `None`: whoever is in a readable network.
     pub group: Option<GroupSecret>,
+    /// The older programs that are answered by HTTP/1.1, where there is no group.
+    pub kin: BTreeSet<Kin>,
     /// Where the node's key lies.
     pub state_dir: PathBuf,
     /// Who may read, beside directly connected networks.
@@ -209,6 +213,7 @@ impl StoreConfig {
             lan: !choose(flags.no_lan, file.no_lan, false),
             listing: Listing::unless(choose(flags.no_listing, file.no_listing, false)),
             group,
+            kin: kin_of(common),
             state_dir: common.places.state_dir.clone(),
             allow: choose_list(flags.allow, file.allow),
             left_alone: LeftAlone::default(),
@@ -223,6 +228,23 @@ impl StoreConfig {
             restriction: None,
         })
     }
+
+    /// The older programs that are answered: in a group none, as they cannot prove to be members.
+    pub(crate) fn kin(&self) -> BTreeSet<Kin> {
+        match self.group {
+            Some(_) => BTreeSet::new(),
+            None => self.kin.clone(),
+        }
+    }
+}
+
+fn kin_of(common: &CommonConfig) -> BTreeSet<Kin> {
+    let all = [
+        (Kin::ZeroShare, common.answers_0share),
+        (Kin::DotNet, common.answers_dotnet),
+    ];
+    let answered = all.into_iter().filter(|(_, is_on)| *is_on);
+    answered.map(|(kin, _)| kin).collect()
 }
 
 /// Names the stores that a node reads: the machine's own leaves out what is root's private cache, unless it is named.

@@ -11,6 +11,7 @@ mod compressing;
 mod fixture;
 mod group;
 mod holding;
+mod kin;
 mod listing;
 mod offering;
 mod reading;
