@@ -94,6 +94,15 @@ impl Holdings {
         self.held.get(id).map(|share| (*id, *share))
     }
 
+    /// Whether all of something is held, and not only being got.
+    pub(crate) fn is_whole(&self, id: &ContentId) -> bool {
+        let whole = Share {
+            part: WHOLE,
+            state: HoldingState::Held,
+        };
+        self.held.get(id) == Some(&whole)
+    }
+
     /// The filters over all that is held, in part or whole.
     pub(crate) fn summary(&mut self) -> Vec<FilterPart> {
         let (day, tags, held) = (self.day, &self.tags, &self.held);

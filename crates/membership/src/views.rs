@@ -1,10 +1,13 @@
-//! Peers as the edge sees them.
+//! Peers, and what is offered to them, as the edge sees them.
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Instant};
 
+use zeroshare_content::ContentId;
 use zeroshare_wire::datagram::NodeId;
 
-use crate::{event::PeerView, machine::Membership, peers::PeerKey, place::Place};
+use crate::{
+    event::PeerView, machine::Membership, peers::PeerKey, place::Place, surroundings::Arrival,
+};
 
 impl Membership {
     /// Every live peer that sent back what was sent to it, by id.
@@ -41,6 +44,27 @@ impl Membership {
     /// Whether anything was heard of a node within its time to live.
     pub fn has_heard_of(&self, node: NodeId) -> bool {
         self.peers.of_id(node).next().is_some()
+    }
+
+    /// Says whether all of something is held and offered here, for questions that do not come through this machine.
+    pub fn offers(&self, content: &ContentId) -> bool {
+        self.holdings.is_whole(content)
+    }
+
+    /// Where the store listens; 0: nowhere.
+    pub fn store_port(&self) -> u16 {
+        self.identity.store_port
+    }
+
+    /// Says whether what came so comes, by its source address, from a directly connected network: that of the interface
+    /// where it came in, if that is known.
+    pub fn is_neighbour(&self, arrival: &Arrival) -> bool {
+        let place = Place::of(arrival.source);
+        place.is_one_machine()
+            && match arrival.interface {
+                Some(interface) => self.surroundings.is_on(interface, &place),
+                None => self.surroundings.interface_of(&place).is_some(),
+            }
     }
 
     fn run(&self, now: Instant, (node, incarnation): (NodeId, u64)) -> Option<PeerView> {

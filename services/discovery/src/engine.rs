@@ -7,6 +7,7 @@ mod naps;
 mod refreshes;
 mod views;
 mod watchers;
+mod zero_share;
 
 use std::{
     net::SocketAddr,
@@ -37,6 +38,7 @@ pub(crate) use self::{
     refreshes::{RefreshWatch, Refreshed},
     views::{CheckView, NetworkView},
     watchers::{PeerChange, PeerWatch},
+    zero_share::ZeroShare,
 };
 use crate::{
     interfaces::UsableInterface,
@@ -105,6 +107,8 @@ pub(crate) struct Parts {
     /// Where what was learnt is kept; `None`: nowhere.
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) memory: Memory,
+    /// The original 0share; `None`: it is not answered.
+    pub(crate) zero_share: Option<ZeroShare>,
 }
 
 /// Owns the machine and its sockets.
@@ -310,16 +314,25 @@ impl Engine {
         let now = Instant::now();
         let mut next = Some(first);
         for _ in 0..BATCH {
-            let Some(Incoming { arrival, bytes }) = next else {
+            let Some(incoming) = next else {
                 return;
             };
-            self.parts.machine.handle_datagram(now, &arrival, &bytes);
+            self.hear(now, &incoming);
             // Answers go out between questions, so that what waits to be sent stays small.
             self.flush();
             next = inbox.try_recv().ok();
         }
-        if let Some(Incoming { arrival, bytes }) = next {
-            self.parts.machine.handle_datagram(now, &arrival, &bytes);
+        if let Some(incoming) = next {
+            self.hear(now, &incoming);
+        }
+    }
+
+    fn hear(&mut self, now: Instant, incoming: &Incoming) {
+        if zeroshare_kin::is_0share(&incoming.bytes) {
+            self.reply_to_0share(now, incoming);
+        } else {
+            let Incoming { arrival, bytes } = incoming;
+            self.parts.machine.handle_datagram(now, arrival, bytes);
         }
     }
 

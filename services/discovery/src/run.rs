@@ -25,7 +25,7 @@ use zeroshare_wire::datagram::{GroupKey, SigningKey};
 
 use crate::{
     api::Api,
-    engine::{Command, Engine, Parts, today},
+    engine::{Command, Engine, Parts, ZeroShare, today},
     interfaces::{self, InterfaceChoice},
     settings::{DiscoveryConfig, Mode},
     sockets::{Sockets, UnicastSockets},
@@ -147,7 +147,10 @@ fn parts(
         })?;
     Ok(Parts {
         machine,
-        sockets,
+        sockets: sockets.hearing_0share(config.has_0share()),
+        zero_share: config
+            .has_0share()
+            .then(|| ZeroShare::new(config.group_port)),
         unicast_port,
         state_dir,
         memory,

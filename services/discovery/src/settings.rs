@@ -126,6 +126,8 @@ pub struct DiscoveryConfig {
     pub unicast_port: u16,
     /// Whether another unicast port will do when this one is taken.
     pub unicast_port_may_change: bool,
+    /// Whether the original 0share is answered, where there is no group.
+    pub answers_0share: bool,
 }
 
 /// Whether a node shows itself.
@@ -184,6 +186,7 @@ impl DiscoveryConfig {
             group_port,
             unicast_port: common.port,
             unicast_port_may_change: common.port_may_change,
+            answers_0share: common.answers_0share,
         })
     }
 
@@ -196,6 +199,11 @@ impl DiscoveryConfig {
             unicast_port_may_change: true,
             ..self
         }
+    }
+
+    /// Whether the original 0share is answered: not in a group, whose members alone are, nor by who only asks.
+    pub(crate) fn has_0share(&self) -> bool {
+        self.answers_0share && self.group.is_none() && self.mode == Mode::Full
     }
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Sockets {
     told: Vec<Interface>,
     /// Datagrams that the system took.
     sent: u64,
+    /// Whether what 0share says by broadcast is let in.
+    hears_0share: bool,
 }
 
 #[derive(Debug)]
@@ -108,7 +110,17 @@ impl Sockets {
             roads: BTreeMap::new(),
             told: Vec::new(),
             sent: 0,
+            hears_0share: false,
         })
+    }
+
+    /// Lets in what 0share says by broadcast, also from programs that do not know how far they are.
+    #[must_use]
+    pub(crate) fn hearing_0share(self, hears_0share: bool) -> Self {
+        Self {
+            hears_0share,
+            ..self
+        }
     }
 
     pub(crate) fn sent(&self) -> u64 {
@@ -209,7 +221,7 @@ impl Sockets {
                 Some(RoadState::Broken { pause, .. }) => Some(*pause),
                 None => None,
             };
-            let opened = group::open(&interface, road, self.group_port)
+            let opened = group::open(&interface, road, self.group_port, self.hears_0share)
                 .and_then(|sockets| self.receive(sockets, &interface, road));
             let state = match opened {
                 Ok(sockets) => {

@@ -12,7 +12,7 @@ use zeroshare_membership::Road;
 
 use super::{
     GROUP4, GROUP6, Inbox,
-    hops::{Family, only_from_next_machine},
+    hops::{Family, only_from_next_machine, only_from_next_machine_or_0share},
     receive_from,
 };
 use crate::interfaces::UsableInterface;
@@ -33,6 +33,7 @@ pub(super) fn open(
     interface: &UsableInterface,
     road: Road,
     port: u16,
+    hears_0share: bool,
 ) -> io::Result<Vec<GroupSocket>> {
     match road {
         Road::Multicast4 => Ok(vec![multicast4(interface, port)?]),
@@ -41,7 +42,7 @@ pub(super) fn open(
             let directed = interface.broadcasts.iter().copied();
             let addresses = std::iter::once(Ipv4Addr::BROADCAST).chain(directed);
             addresses
-                .map(|address| broadcast(interface, address, port))
+                .map(|address| broadcast(interface, address, port, hears_0share))
                 .collect()
         }
         Road::Unicast => Err(io::ErrorKind::Unsupported.into()),
@@ -76,8 +77,16 @@ fn multicast6(interface: &UsableInterface, port: u16) -> io::Result<GroupSocket>
     Ok(GroupSocket::new(socket, target))
 }
 
-fn broadcast(interface: &UsableInterface, address: Ipv4Addr, port: u16) -> io::Result<GroupSocket> {
+fn broadcast(
+    interface: &UsableInterface,
+    address: Ipv4Addr,
+    port: u16,
+    hears_0share: bool,
+) -> io::Result<GroupSocket> {
     let socket = on_device(interface, Domain::IPV4)?;
+    if hears_0share {
+        only_from_next_machine_or_0share(&socket, Family::V4)?;
+    }
     socket.set_broadcast(true)?;
     socket.set_ttl_v4(255)?;
     let target = SocketAddr::V4(SocketAddrV4::new(address, port));

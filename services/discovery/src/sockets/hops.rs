@@ -10,6 +10,7 @@ use std::{
 };
 
 use socket2::{SockFilter, Socket};
+use zeroshare_kin::MARK;
 use zeroshare_membership::Subnet;
 
 /// Classic BPF, as in `linux/filter.h`.
@@ -30,6 +31,9 @@ const SOURCE6: u32 = IP_HEADER + 8;
 /// Where the kernel says whom the link carried a packet to, and its word for this machine alone (`linux/if_packet.h`).
 const PACKET_TYPE: u32 = 0xffff_f000 + 4;
 const PACKET_HOST: u32 = 0;
+
+/// Offsets without a base count from the start of the UDP header; this is behind it.
+const PAYLOAD: u32 = 8;
 
 /// What a program returns: how many bytes of the datagram to keep.
 const KEEP: u32 = u32::MAX;
@@ -52,6 +56,26 @@ pub(super) enum Family {
 pub(super) fn only_from_next_machine(socket: &Socket, family: Family) -> std::io::Result<()> {
     let mut program = vec![load_hops(family)];
     program.extend([skip_if_equal(255, 1), answer(DROP), answer(KEEP)]);
+    socket.attach_filter(&program)
+}
+
+/// Drops everything that crossed a router, but what 0share says: its clients know nothing of hop limits, and send with
+/// what their system has.
+///
+/// Whoever is beyond a router can thus ask in a neighbour's name, if the router carries broadcasts; the neighbour gets
+/// what it did not ask for, about as long as the question.
+pub(super) fn only_from_next_machine_or_0share(
+    socket: &Socket,
+    family: Family,
+) -> std::io::Result<()> {
+    let program = [
+        load_hops(family),
+        skip_if_equal(255, 3),
+        SockFilter::new(LOAD_WORD, 0, 0, PAYLOAD),
+        skip_if_equal(u32::from_be_bytes(MARK), 1),
+        answer(DROP),
+        answer(KEEP),
+    ];
     socket.attach_filter(&program)
 }
 
@@ -234,6 +258,26 @@ mod tests {
             assert!(!arrives(&receiver, 64) && !arrives(&receiver, 254));
             assert!(arrives(&receiver, 255));
         }
+    }
+
+    #[test]
+    fn what_0share_says_is_heard_from_any_distance() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        only_from_next_machine_or_0share(&SockRef::from(&receiver), Family::V4).unwrap();
+        assert!(!arrives(&receiver, 64) && arrives(&receiver, 255));
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        SockRef::from(&sender).set_ttl_v4(64).unwrap();
+        let to = receiver.local_addr().unwrap();
+        for text in ["0", "0share", "1share", "0sh"] {
+            sender.send_to(text.as_bytes(), to).unwrap();
+        }
+        SockRef::from(&sender).set_ttl_v4(255).unwrap();
+        sender.send_to(b"!", to).unwrap();
+        let mut buffer = [0; 9];
+        let first = receiver.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..first], b"0share");
+        let second = receiver.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..second], b"!");
     }
 
     #[test]

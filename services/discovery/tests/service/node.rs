@@ -61,6 +61,7 @@ pub(crate) fn config(scratch: &Scratch, group_port: u16, roads: &[Road]) -> Disc
         group_port,
         unicast_port: 0,
         unicast_port_may_change: true,
+        answers_0share: true,
     }
 }
 
