@@ -72,15 +72,15 @@ impl Wanted {
         })
     }
 
-    /// The path by which one tree is asked for.
-    pub fn path_of(kin: Kin, tree: &TreeId, format: Format) -> String {
+    /// The paths by which a tree is asked for: old programs know it by one of its names only.
+    pub fn paths_of(kin: Kin, tree: &TreeId, format: Format) -> Vec<String> {
         let names = tree.directory_names();
         match kin {
             Kin::ZeroShare => {
-                let name = names.into_iter().next().unwrap_or_default();
-                format!("/implementation/{name}")
+                let path = |name| format!("/implementation/{name}");
+                names.into_iter().map(path).collect()
             }
-            Kin::DotNet => format!("/{}.{}", names.join(","), format.extension()),
+            Kin::DotNet => vec![format!("/{}.{}", names.join(","), format.extension())],
         }
     }
 }
@@ -143,10 +143,14 @@ mod tests {
     fn what_is_asked_for_is_understood_again() {
         let hello: TreeId = HELLO.parse().unwrap();
         let both = [HELLO, HELLO];
-        let path = Wanted::path_of(Kin::DotNet, &hello, Format::Zip);
-        check(&path, Kin::DotNet, Format::Zip, &both);
-        let path = Wanted::path_of(Kin::ZeroShare, &hello, Format::TarGz);
-        check(&path, Kin::ZeroShare, Format::TarGz, &[HELLO]);
+        let paths = Wanted::paths_of(Kin::DotNet, &hello, Format::Zip);
+        assert_eq!(paths.len(), 1);
+        check(&paths[0], Kin::DotNet, Format::Zip, &both);
+        let paths = Wanted::paths_of(Kin::ZeroShare, &hello, Format::TarGz);
+        assert_eq!(paths.len(), 2);
+        for path in paths {
+            check(&path, Kin::ZeroShare, Format::TarGz, &[HELLO]);
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod arguments;
 pub mod command;
 pub mod exit;
 pub mod failure;
+mod kin;
 pub mod reach;
 pub mod render;
 pub mod session;

@@ -72,22 +72,25 @@ fn beneath(directory: &Path, inside: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
+/// What a directory's disk has room for.
+pub(crate) fn free_bytes(directory: &Path) -> Result<u64, Failure> {
+    let free = rustix::fs::statvfs(directory).map_err(|error| unusable(directory, &error))?;
+    Ok(free.f_bavail.saturating_mul(free.f_frsize))
+}
+
+fn unusable(directory: &Path, error: &dyn std::error::Error) -> Failure {
+    let message = format!("cannot use {} for unpacking: {error}", directory.display());
+    Failure::failed(message).advise("TMPDIR names another directory.")
+}
+
 fn unpack(archive: &Path, max_bytes: Option<u64>) -> Result<TempDir, Failure> {
     let parent = temporary_parent();
-    let failed = |error: &dyn std::error::Error| {
-        Failure::failed(format!(
-            "cannot use {} for unpacking: {error}",
-            parent.display()
-        ))
-        .advise("TMPDIR names another directory.")
-    };
-    let free = rustix::fs::statvfs(&parent).map_err(|error| failed(&error))?;
-    let free_bytes = free.f_bavail.saturating_mul(free.f_frsize);
+    let free_bytes = free_bytes(&parent)?;
     let into = tempfile::Builder::new()
         .prefix("zeroshare-")
         .permissions(std::fs::Permissions::from_mode(0o700))
         .tempdir_in(&parent)
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| unusable(&parent, &error))?;
     let limits = Limits {
         bytes: max_bytes.unwrap_or(free_bytes),
         entries: MAX_ENTRIES as u64,
@@ -98,7 +101,7 @@ fn unpack(archive: &Path, max_bytes: Option<u64>) -> Result<TempDir, Failure> {
 }
 
 /// `TMPDIR`, else the place for what is large: `/tmp` may lie in memory.
-fn temporary_parent() -> PathBuf {
+pub(crate) fn temporary_parent() -> PathBuf {
     let large = Path::new("/var/tmp");
     match env::var_os("TMPDIR") {
         Some(named) if !named.is_empty() => named.into(),

@@ -13,11 +13,12 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::{Instrument as _, info_span};
 use zeroshare_content::{Algorithm, Manifest};
+use zeroshare_wire::pb::fetcher::v1::AddContentResponse;
 
 use crate::command::fetch::absolute;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::reach::Needs;
+use crate::reach::{Needs, Services};
 use crate::render::{Page, Phase, Progress, Report, Step, Track};
 use crate::session::{Session, interrupted};
 use crate::source::Source;
@@ -78,9 +79,21 @@ impl Report for AddReport {
 }
 
 /// A tree that was read once, and is read again while it is sent.
-struct Prepared {
+#[derive(Debug)]
+pub(crate) struct Prepared {
     source: Source,
     manifest: Manifest,
+}
+
+/// How a tree is handed over.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    /// What it is called in messages.
+    pub(crate) shown: String,
+    /// Where it goes; empty: to the usual store.
+    pub(crate) target_store: String,
+    /// Whether not to wait until the disk has it.
+    pub(crate) no_sync: bool,
 }
 
 /// Adds it, and prints its id.
@@ -101,27 +114,46 @@ async fn add(arguments: AddArguments, session: &Session) -> Result<Exit, Failure
         .map(absolute)
         .transpose()?
         .unwrap_or_default();
-    let no_sync = arguments.no_sync;
-    let shown = arguments.source.display().to_string();
-    let needs = if target_store.is_empty() {
+    let delivery = Delivery {
+        shown: arguments.source.display().to_string(),
+        target_store,
+        no_sync: arguments.no_sync,
+    };
+    let needs = if delivery.target_store.is_empty() {
         Needs::ADD
     } else {
         Needs::ADD_OF_SAME_USER
     };
     let services = session.services(needs)?;
     let progress = Progress::new(&session.output);
-    let mut track = progress.track(&shown);
+    let mut track = progress.track(&delivery.shown);
     track.show(Step::new(Phase::Verifying));
     let preparing = session
         .lifetime
         .spawn_blocking("read a tree", move || prepare(&arguments));
-    let prepared = Arc::new(preparing.await.map_err(|_| interrupted())??);
+    let prepared = preparing.await.map_err(|_| interrupted())??;
+    let added = deliver(prepared, delivery, (session, &services), &mut track).await?;
+    drop(track);
+    session.output.report(&AddReport {
+        content_id: added.content_id,
+        path: added.path,
+    })?;
+    Ok(Exit::Done)
+}
 
+/// Hands a tree to the service that writes.
+pub(crate) async fn deliver(
+    prepared: Prepared,
+    delivery: Delivery,
+    (session, services): (&Session, &Services),
+    track: &mut Track<'_>,
+) -> Result<AddContentResponse, Failure> {
+    let prepared = Arc::new(prepared);
     let (parts, stream) = mpsc::channel(PARTS_AHEAD);
     let (counted, sent) = mpsc::channel(PARTS_AHEAD);
     let parcel = Parcel {
-        target_store,
-        no_sync,
+        target_store: delivery.target_store,
+        no_sync: delivery.no_sync,
         parts,
         counted,
     };
@@ -131,21 +163,14 @@ async fn add(arguments: AddArguments, session: &Session) -> Result<Exit, Failure
     });
     let mut fetcher = services.fetcher();
     let call = fetcher.add_content(ReceiverStream::new(stream));
-    let answer = watched(call, sent, &mut track, &prepared.manifest).await;
-    drop(track);
+    let answer = watched(call, sent, track, &prepared.manifest).await;
     // What went wrong while reading is the cause of what the service says.
     sending
         .await
         .map_err(|_| interrupted())?
-        .map_err(|error| Failure::because(&shown, &error))?;
-    let added = answer
-        .map_err(|status| of_status(&shown, &status))?
-        .into_inner();
-    session.output.report(&AddReport {
-        content_id: added.content_id,
-        path: added.path,
-    })?;
-    Ok(Exit::Done)
+        .map_err(|error| Failure::because(&delivery.shown, &error))?;
+    let added = answer.map_err(|status| of_status(&delivery.shown, &status))?;
+    Ok(added.into_inner())
 }
 
 /// Waits for the call, and shows what was sent meanwhile.
@@ -178,14 +203,26 @@ fn prepare(arguments: &AddArguments) -> Result<Prepared, Failure> {
     let shown = arguments.source.display().to_string();
     let max_bytes = arguments.max_size.map(|size| size.as_u64());
     let source = Source::open(&arguments.source, arguments.extract.as_deref(), max_bytes)?;
-    let family = arguments.algorithm.family();
-    let scanned =
-        zeroshare_shelf::scan_tree(source.directory(), &[family.hash_kind()], &mut |_| {})
-            .map_err(|error| Failure::because(&shown, &error))?;
-    let text = scanned
-        .manifest_text(arguments.algorithm)
-        .map_err(|error| Failure::because(&shown, &error))?;
-    let manifest =
-        Manifest::parse(family, text).map_err(|error| Failure::because(&shown, &error))?;
-    Ok(Prepared { source, manifest })
+    Prepared::scan(source, arguments.algorithm, &shown)
+}
+
+impl Prepared {
+    /// Reads a tree; `shown` is what it is called in messages. Blocks.
+    pub(crate) fn scan(source: Source, algorithm: Algorithm, shown: &str) -> Result<Self, Failure> {
+        let family = algorithm.family();
+        let scanned =
+            zeroshare_shelf::scan_tree(source.directory(), &[family.hash_kind()], &mut |_| {})
+                .map_err(|error| Failure::because(shown, &error))?;
+        let text = scanned
+            .manifest_text(algorithm)
+            .map_err(|error| Failure::because(shown, &error))?;
+        let manifest =
+            Manifest::parse(family, text).map_err(|error| Failure::because(shown, &error))?;
+        Ok(Self { source, manifest })
+    }
+
+    /// What it consists of.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
 }

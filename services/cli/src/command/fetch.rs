@@ -1,6 +1,7 @@
 //! `zeroshare fetch`: brings trees and single files here.
 
 pub(crate) mod follow;
+mod kin;
 
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use zeroshare_chassis::settings::StaticPeer;
 use zeroshare_content::{ContentId, Family};
+use zeroshare_kin::Kin;
 use zeroshare_wire::pb::fetcher::v1::{Fetch, StartFetchRequest};
 
 use crate::command::fetches::FetchDocument;
@@ -41,6 +43,7 @@ Examples:
   zeroshare fetch sha256new_…
   zeroshare fetch sha256new_… --from 192.168.1.7 --from laptop:38339
   zeroshare fetch sha256new_… --into ./hello
+  zeroshare fetch sha256new_… --from-0share=192.168.1.7
   zeroshare fetch sha256new_… sha1new=… --max-size 2GiB --timeout 10s
   zeroshare fetch blob:sha256:…
   zeroshare fetch blob:sha256:… -o debian.iso
@@ -60,6 +63,26 @@ pub struct FetchArguments {
     /// Ask this host only, and nobody by datagram; may be repeated.
     #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
     pub from: Vec<String>,
+
+    /// Ask programs that speak the original 0share of 2008 instead, by broadcast, or this one only. What they send is verified like
+    /// anything else.
+    #[arg(
+        long = "from-0share",
+        value_name = "HOST[:PORT]",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        conflicts_with_all = ["from", "into", "output", "upstream"]
+    )]
+    pub from_0share: Option<String>,
+
+    /// Ask this machine instead, which runs `0install store serve PORT` of Zero Install for .NET.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        conflicts_with_all = ["from", "from_0share", "into", "output", "upstream", "timeout"]
+    )]
+    pub from_dotnet: Option<StaticPeer>,
 
     /// Make an ordinary copy there, which must not exist yet, instead of adding to a store.
     #[arg(long, value_name = "DIR", conflicts_with = "store")]
@@ -114,6 +137,8 @@ impl FetchArguments {
         Self {
             ids,
             from,
+            from_0share: None,
+            from_dotnet: None,
             into: None,
             output: None,
             upstream: Vec::new(),
@@ -122,6 +147,20 @@ impl FetchArguments {
             no_sync: false,
             store: None,
             replace: false,
+        }
+    }
+
+    /// Who is to be asked in place of peers.
+    fn older_program(&self) -> Result<Option<kin::Whom>, Failure> {
+        let one = |kin, peer| Some(kin::Whom::One(kin, peer));
+        match (self.from_0share.as_deref(), &self.from_dotnet) {
+            (None, None) => Ok(None),
+            (None, Some(peer)) => Ok(one(Kin::DotNet, peer.clone())),
+            (Some(""), _) => Ok(Some(kin::Whom::Everybody)),
+            (Some(host), _) => match host.parse() {
+                Ok(peer) => Ok(one(Kin::ZeroShare, peer)),
+                Err(error) => Err(Failure::because("--from-0share", &error)),
+            },
         }
     }
 
@@ -161,6 +200,10 @@ impl FetchArguments {
 /// Fetches all, and prints where they are.
 pub async fn run(arguments: FetchArguments, session: &Session) -> Result<Exit, Failure> {
     check(&arguments)?;
+    if let Some(whom) = arguments.older_program()? {
+        let fetching = kin::run(&arguments, &whom, session);
+        return session.unless_stopped(fetching).await;
+    }
     // Another user's node writes only where it wants to.
     let is_own_place =
         arguments.into.is_some() || arguments.store.is_some() || arguments.has_blobs();

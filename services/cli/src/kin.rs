@@ -1,0 +1,9 @@
+//! Asks older programs of the family: the original 0share, and Zero Install for .NET.
+//!
+//! What they say and send is only tried: an archive becomes a tree when it has the id that was asked for.
+
+mod ask;
+mod download;
+
+pub(crate) use ask::Asking;
+pub(crate) use download::{DownloadError, download};
