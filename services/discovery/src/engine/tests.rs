@@ -1,7 +1,7 @@
 use std::net::{Ipv4Addr, UdpSocket};
 
 use zeroshare_content::{BlobId, HashKind};
-use zeroshare_membership::{Presence, Settings};
+use zeroshare_membership::{Presence, Road, Settings};
 use zeroshare_wire::datagram::{Body, GroupKey, SigningKey, decode};
 
 use super::*;

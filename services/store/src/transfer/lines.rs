@@ -49,8 +49,8 @@ struct Known {
 struct Sample {
     taken_bytes: u64,
     given_bytes: u64,
-    /// What went as it is since it was found dense.
-    passed_bytes: u64,
+    /// Bytes that went as they are since it was found dense.
+    passed: u64,
 }
 
 /// The way to one reader, over all its calls.
@@ -125,8 +125,8 @@ impl Sample {
     }
 
     fn pass(&mut self, bytes: u64) {
-        self.passed_bytes = self.passed_bytes.saturating_add(bytes);
-        if self.passed_bytes >= RETRY_BYTES {
+        self.passed = self.passed.saturating_add(bytes);
+        if self.passed >= RETRY_BYTES {
             *self = Self::default();
         }
     }

@@ -43,11 +43,8 @@ async fn a_slow_line_gets_pieces_compressed_if_its_reader_takes_that() {
 #[tokio::test]
 async fn a_call_that_began_before_its_line_was_known_turns_to_compressing() {
     let running = slow();
-    let line = |number: u32| format!("all work and no play {number}\n");
-    let tree = TestTree::new().file(
-        "text",
-        (0..4 * LARGE as u32 / 26).map(line).collect::<String>(),
-    );
+    let line = |number: usize| format!("all work and no play {number}\n");
+    let tree = TestTree::new().file("text", (0..4 * LARGE / 26).map(line).collect::<String>());
     let offered = Offered::tree(&tree, Algorithm::Sha256New);
     let (id, _) = running.put(&tree, "shared", Algorithm::Sha256New).await;
     let mut peers = running.peers().await;
