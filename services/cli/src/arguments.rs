@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
     add, cancel, completions, config, digest, doctor, fetch, find, man, mount, node, pause, peers,
-    prefetch, refresh, repair, share, verify, zero_install,
+    prefetch, refresh, repair, secure_add, setup, share, verify, zero_install,
 };
 use crate::render::ColorChoice;
 use zeroshare_chassis::settings::LogSettings;
@@ -74,6 +74,8 @@ pub enum Command {
     Fetch(fetch::FetchArguments),
     /// Put a tree of your own into the store, and print its id.
     Add(add::AddArguments),
+    /// Put the tree in the current directory into the machine's store, as 0install asks its helper to.
+    SecureAdd(secure_add::SecureAddArguments),
     /// Offer single files to others, and print their ids; or take them back.
     Share(share::ShareArguments),
     /// Show all trees of this machine and its neighbours as a file system.
@@ -83,6 +85,8 @@ pub enum Command {
     ZeroInstall(zero_install::ZeroInstallArguments),
     /// Bring all implementations of a Zero Install program from the LAN.
     Prefetch(prefetch::PrefetchArguments),
+    /// Start a node on boot, and lead 0install to the neighbours; or take that away again.
+    Setup(setup::SetupArguments),
     /// Say who has a tree or file, and how much it is.
     Find(find::FindArguments),
     /// List the machines that are heard, and those that are banned; forgive these.

@@ -19,6 +19,8 @@ pub mod peers;
 pub mod prefetch;
 pub mod refresh;
 pub mod repair;
+pub mod secure_add;
+pub mod setup;
 pub mod share;
 pub mod status;
 pub mod verify;
@@ -44,6 +46,12 @@ pub async fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         Command::Add(arguments) => session.unless_stopped(add::run(arguments, session)).await,
         Command::Find(arguments) => session.unless_stopped(find::run(arguments, session)).await,
         Command::Pause(arguments) => session.unless_stopped(pause::run(arguments, session)).await,
+        Command::SecureAdd(arguments) => {
+            session
+                .unless_stopped(secure_add::run(arguments, session))
+                .await
+        }
+        Command::Setup(arguments) => session.unless_stopped(setup::run(arguments, session)).await,
         Command::Share(arguments) => session.unless_stopped(share::run(arguments, session)).await,
         Command::ZeroInstall(arguments) => {
             session

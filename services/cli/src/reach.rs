@@ -131,6 +131,29 @@ impl Services {
         })
     }
 
+    /// Those of the node that these settings are of, running or not yet.
+    pub fn of_node(settings: &Resolved) -> Self {
+        let places = settings.common.places.clone();
+        Self {
+            trusted: Trusted::of(&places, rustix::process::geteuid().as_raw()),
+            places,
+            own: None,
+        }
+    }
+
+    /// Those of the node that runs in these places, and of no other.
+    pub fn running_in(places: Places) -> Result<Self, Failure> {
+        let trusted = Trusted::of(&places, rustix::process::geteuid().as_raw());
+        if places::owner(&places, &trusted)?.is_none() {
+            return Err(no_node(&places.runtime_dir));
+        }
+        Ok(Self {
+            places,
+            trusted,
+            own: None,
+        })
+    }
+
     /// Whether they live in this process, and end with it.
     pub fn are_our_own(&self) -> bool {
         self.own.is_some()

@@ -110,6 +110,7 @@ fn asked(parsed: CommandLine) -> Result<Command, Failure> {
         )),
         (None, ids) if ids.is_empty() => Ok(Command::Node(Box::new(NodeArguments {
             settings: Settings::of_environment()?,
+            only: Vec::new(),
         }))),
         (None, ids) => Ok(Command::Fetch(FetchArguments::of(ids, parsed.host))),
     }

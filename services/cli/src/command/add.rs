@@ -1,29 +1,25 @@
 //! `zeroshare add`: puts a tree of one's own into the store.
 
-mod send;
+mod deliver;
 
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytesize::ByteSize;
 use clap::Args;
 use serde::Serialize;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tracing::{Instrument as _, info_span};
 use zeroshare_content::{Algorithm, Manifest};
-use zeroshare_wire::pb::fetcher::v1::AddContentResponse;
 
 use crate::command::fetch::absolute;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::reach::{Needs, Services};
-use crate::render::{Page, Phase, Progress, Report, Step, Track};
+use crate::reach::Needs;
+use crate::render::{Page, Phase, Progress, Report, Step};
 use crate::session::{Session, interrupted};
 use crate::source::Source;
-use crate::words::of_status;
-use send::Parcel;
+
+pub(super) use deliver::Delivery;
 
 const EXAMPLES: &str = "\
 Archives are told by their first bytes. Names that lead out of the archive, links out of it, devices and sparse files
@@ -33,9 +29,6 @@ Examples:
   zeroshare add ~/hello-1.0
   zeroshare add hello-1.0.tar.xz --extract hello-1.0
   zeroshare add . --algorithm sha1new";
-
-/// Parts on their way to the service, of at most 1 MiB each.
-const PARTS_AHEAD: usize = 4;
 
 /// What to add, and how.
 #[derive(Debug, Clone, Args)]
@@ -132,71 +125,14 @@ async fn add(arguments: AddArguments, session: &Session) -> Result<Exit, Failure
         .lifetime
         .spawn_blocking("read a tree", move || prepare(&arguments));
     let prepared = preparing.await.map_err(|_| interrupted())??;
-    let added = deliver(prepared, delivery, (session, &services), &mut track).await?;
+    let delivery = prepared.delivery(shown, target_store, no_sync);
+    let added = delivery.send(&services, session, &mut track).await?;
     drop(track);
     session.output.report(&AddReport {
         content_id: added.content_id,
         path: added.path,
     })?;
     Ok(Exit::Done)
-}
-
-/// Hands a tree to the service that writes.
-pub(crate) async fn deliver(
-    prepared: Prepared,
-    delivery: Delivery,
-    (session, services): (&Session, &Services),
-    track: &mut Track<'_>,
-) -> Result<AddContentResponse, Failure> {
-    let prepared = Arc::new(prepared);
-    let (parts, stream) = mpsc::channel(PARTS_AHEAD);
-    let (counted, sent) = mpsc::channel(PARTS_AHEAD);
-    let parcel = Parcel {
-        target_store: delivery.target_store,
-        no_sync: delivery.no_sync,
-        parts,
-        counted,
-    };
-    let ours = Arc::clone(&prepared);
-    let sending = session.lifetime.spawn_blocking("send a tree", move || {
-        parcel.send(&ours.manifest, ours.source.directory())
-    });
-    let mut fetcher = services.fetcher();
-    let call = fetcher.add_content(ReceiverStream::new(stream));
-    let answer = watched(call, sent, track, &prepared.manifest).await;
-    // What went wrong while reading is the cause of what the service says.
-    sending
-        .await
-        .map_err(|_| interrupted())?
-        .map_err(|error| Failure::because(&delivery.shown, &error))?;
-    let added = answer.map_err(|status| of_status(&delivery.shown, &status))?;
-    Ok(added.into_inner())
-}
-
-/// Waits for the call, and shows what was sent meanwhile.
-async fn watched<T>(
-    call: impl Future<Output = T>,
-    mut sent: mpsc::Receiver<u64>,
-    track: &mut Track<'_>,
-    manifest: &Manifest,
-) -> T {
-    let mut call = std::pin::pin!(call);
-    let mut step = Step {
-        total_bytes: manifest.total_size(),
-        ..Step::new(Phase::Adding)
-    };
-    loop {
-        tokio::select! {
-            answer = &mut call => return answer,
-            Some(bytes) = sent.recv() => {
-                step.done_bytes = step.done_bytes.saturating_add(bytes);
-                if step.done_bytes >= step.total_bytes {
-                    step.phase = Phase::Committing;
-                }
-                track.show(step.clone());
-            }
-        }
-    }
 }
 
 fn prepare(arguments: &AddArguments) -> Result<Prepared, Failure> {
@@ -207,6 +143,18 @@ fn prepare(arguments: &AddArguments) -> Result<Prepared, Failure> {
 }
 
 impl Prepared {
+    /// What is to be handed over, under a name for messages.
+    pub(crate) fn delivery(self, shown: String, target_store: String, no_sync: bool) -> Delivery {
+        Delivery {
+            shown,
+            directory: self.source.directory().to_owned(),
+            manifest: self.manifest,
+            target_store,
+            no_sync,
+            kept: Some(self.source),
+        }
+    }
+
     /// Reads a tree; `shown` is what it is called in messages. Blocks.
     pub(crate) fn scan(source: Source, algorithm: Algorithm, shown: &str) -> Result<Self, Failure> {
         let family = algorithm.family();

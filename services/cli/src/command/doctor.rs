@@ -7,6 +7,7 @@ mod network;
 mod places;
 mod ports;
 mod programs;
+mod setup;
 mod stores;
 
 use std::fmt::{self, Write as _};
@@ -120,6 +121,7 @@ async fn examine(session: &Session, services: &Services) -> Result<Vec<Finding>,
     let looked_at = if services.are_our_own() { usual } else { node };
     let runs = !services.are_our_own();
     findings.extend(places::places(looked_at, runs, store.as_ref()));
+    findings.extend(setup::setup(&session.env).await);
     Ok(findings)
 }
 

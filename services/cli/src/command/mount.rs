@@ -55,6 +55,10 @@ pub struct MountArguments {
     /// Ask this host only, and nobody by datagram; may be repeated.
     #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
     pub from: Vec<String>,
+
+    /// Start no services for the mount's time, but ask those of the node, also when it starts later.
+    #[arg(long)]
+    pub with_node: bool,
 }
 
 /// Written to standard error once it is mounted, with `--json`.
@@ -70,7 +74,11 @@ struct Place<'a> {
 
 /// Mounts, and serves until it is unmounted or asked to stop.
 pub async fn run(arguments: MountArguments, session: &Session) -> Result<Exit, Failure> {
-    let services = session.services(Needs::ALL)?;
+    let services = if arguments.with_node {
+        Services::of_node(&session.settings()?)
+    } else {
+        session.services(Needs::ALL)?
+    };
     let config = MountConfig {
         dir: arguments.dir,
         allow_other: arguments.allow_other || rustix::process::geteuid().is_root(),

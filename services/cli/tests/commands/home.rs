@@ -129,6 +129,12 @@ impl Home {
         Running::start(self.command(words), self.directory.path())
     }
 
+    /// The same with a command made by [`Self::command`].
+    pub(crate) fn start_by(&self, command: &mut Command) -> Running {
+        let command = std::mem::replace(command, Command::new(PROGRAM));
+        Running::start(command, self.directory.path())
+    }
+
     /// Starts a node, and waits until all of it serves.
     pub(crate) fn start_node(&self, words: &[&str]) -> Running {
         self.start_node_by(self.command(&[&["node"], words].concat()))

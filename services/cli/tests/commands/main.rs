@@ -12,6 +12,7 @@ mod fetching;
 mod home;
 mod interrupting;
 mod node;
+mod setting_up;
 mod tracing;
 mod usage;
 mod zero_install;

@@ -18,7 +18,7 @@ pub(super) enum Level {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     /// What was tested: "node", "interface", "road", "neighbour", "store", "group", "version", "clock", "port",
-    /// "firewall", "state", "space".
+    /// "firewall", "state", "space", "setup".
     pub(super) check: &'static str,
     /// Which of them: an interface and its road, an address, a path.
     pub(super) about: Option<String>,

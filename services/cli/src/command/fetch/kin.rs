@@ -13,7 +13,7 @@ use zeroshare_content::{Algorithm, Family, TreeId};
 use zeroshare_kin::{Format, Kin, Wanted};
 
 use super::{FetchArguments, absolute};
-use crate::command::add::{Delivery, Prepared, deliver};
+use crate::command::add::Prepared;
 use crate::exit::Exit;
 use crate::failure::{Failure, chain};
 use crate::kin::{Asking, DownloadError, download};
@@ -105,12 +105,9 @@ async fn fetch(
             }
         };
         let target_store = arguments.store.as_deref().map(absolute).transpose()?;
-        let delivery = Delivery {
-            shown: tree.to_string(),
-            target_store: target_store.unwrap_or_default(),
-            no_sync: arguments.no_sync,
-        };
-        let added = deliver(prepared, delivery, (session, services), &mut track).await?;
+        let store = target_store.unwrap_or_default();
+        let delivery = prepared.delivery(tree.to_string(), store, arguments.no_sync);
+        let added = delivery.send(services, session, &mut track).await?;
         return Ok(Fetched {
             content_id: added.content_id,
             path: added.path,

@@ -1,55 +1,59 @@
-//! Binds and runs the three services of a node.
+//! Binds and runs the services of a node.
 
 use std::net::TcpListener;
+use std::pin::Pin;
 
 use tokio::sync::oneshot;
 use zeroshare_chassis::Lifetime;
 use zeroshare_chassis::listen::{ListenError, LocalAddress, LocalListener, bind_lan};
-use zeroshare_chassis::serve::Tls;
 use zeroshare_discovery::DiscoveryListeners;
 use zeroshare_fetcher::FetcherListeners;
 use zeroshare_store::StoreListeners;
 
-use super::store_thread;
+use super::{Service, store_thread};
 use crate::exit::Exit;
 use crate::failure::{Failure, chain};
 use crate::settings::Resolved;
+use crate::together::all;
 
-/// All sockets of a node, bound before the first service starts.
+/// The sockets of a node's services, bound before the first one starts.
 #[derive(Debug)]
 pub(super) struct Bound {
-    discovery: Vec<LocalListener>,
-    store: Vec<LocalListener>,
-    fetcher: Vec<LocalListener>,
-    lan: Vec<TcpListener>,
-    tls: Option<Tls>,
+    discovery: Option<DiscoveryListeners>,
+    store: Option<StoreListeners>,
+    fetcher: Option<FetcherListeners>,
 }
 
 impl Bound {
-    pub(super) fn listen(settings: &Resolved) -> Result<Self, Failure> {
-        let common = &settings.common;
-        let lan = if settings.store.lan {
-            bind_lan(common.port, common.port_may_change).map_err(|error| taken(&error))?
-        } else {
-            Vec::new()
+    /// Binds what these services listen on.
+    pub(super) fn listen(settings: &Resolved, wanted: &[Service]) -> Result<Self, Failure> {
+        let is_wanted = |service| wanted.contains(&service);
+        let listen_store = || {
+            Ok::<_, Failure>(StoreListeners {
+                lan: listen_on_lan(settings)?,
+                local: listen(&settings.store.local)?,
+                tls: settings
+                    .store
+                    .tls()
+                    .map_err(|error| Failure::because("cannot serve the group", &error))?,
+            })
         };
+        let store = is_wanted(Service::Store).then(listen_store).transpose()?;
+        let discovery = is_wanted(Service::Discovery).then(|| listen(&settings.discovery.local));
+        let fetcher = is_wanted(Service::Fetcher).then(|| listen(&settings.fetcher.local));
         Ok(Self {
-            discovery: listen(&settings.discovery.local)?,
-            store: listen(&settings.store.local)?,
-            fetcher: listen(&settings.fetcher.local)?,
-            lan,
-            tls: settings
-                .store
-                .tls()
-                .map_err(|error| Failure::because("cannot serve the group", &error))?,
+            discovery: discovery
+                .transpose()?
+                .map(|local| DiscoveryListeners { local }),
+            store,
+            fetcher: fetcher.transpose()?.map(|local| FetcherListeners { local }),
         })
     }
 
     /// The ports on the LAN.
     pub(super) fn ports(&self) -> Vec<u16> {
-        let mut ports: Vec<u16> = self
-            .lan
-            .iter()
+        let lan = self.store.iter().flat_map(|store| &store.lan);
+        let mut ports: Vec<u16> = lan
             .filter_map(|listener| Some(listener.local_addr().ok()?.port()))
             .collect();
         ports.sort_unstable();
@@ -58,38 +62,35 @@ impl Bound {
     }
 }
 
-/// Runs all services until the lifetime stops; when one fails, all stop.
+/// Runs all services that were bound until the lifetime stops; when one fails, all stop.
 pub(super) async fn run(
     settings: Resolved,
     bound: Bound,
     lifetime: Lifetime,
 ) -> Result<(), Failure> {
-    let listeners = StoreListeners {
-        local: bound.store,
-        lan: bound.lan,
-        tls: bound.tls,
-    };
     let writable = vec![settings.common.places.cache_dir.clone()];
-    let store = store_thread::start(settings.store, listeners, writable, lifetime.clone())?;
-
-    let listeners = DiscoveryListeners {
-        local: bound.discovery,
-    };
-    let discovery = zeroshare_discovery::run(settings.discovery, listeners, lifetime.clone());
-    let discovery = lifetime.spawn("discovery", discovery);
-
-    let listeners = FetcherListeners {
-        local: bound.fetcher,
-    };
-    let fetcher = zeroshare_fetcher::run(settings.fetcher, listeners, lifetime.clone());
-    let fetcher = lifetime.spawn("fetcher", fetcher);
-
-    let store = watched("store", flatten(store), &lifetime);
-    let discovery = watched("discovery", async { ended(discovery.await) }, &lifetime);
-    let fetcher = watched("fetcher", async { ended(fetcher.await) }, &lifetime);
-    let (store, discovery, fetcher) = tokio::join!(store, discovery, fetcher);
-    store.and(discovery).and(fetcher)
+    let mut running: Vec<Running<'_>> = Vec::new();
+    if let Some(listeners) = bound.store {
+        let store = store_thread::start(settings.store, listeners, writable, lifetime.clone())?;
+        running.push(Box::pin(watched("store", flatten(store), &lifetime)));
+    }
+    if let Some(listeners) = bound.discovery {
+        let discovery = zeroshare_discovery::run(settings.discovery, listeners, lifetime.clone());
+        let discovery = lifetime.spawn("discovery", discovery);
+        let ended = async { ended(discovery.await) };
+        running.push(Box::pin(watched("discovery", ended, &lifetime)));
+    }
+    if let Some(listeners) = bound.fetcher {
+        let fetcher = zeroshare_fetcher::run(settings.fetcher, listeners, lifetime.clone());
+        let fetcher = lifetime.spawn("fetcher", fetcher);
+        let ended = async { ended(fetcher.await) };
+        running.push(Box::pin(watched("fetcher", ended, &lifetime)));
+    }
+    all(running).await.into_iter().collect()
 }
+
+/// A service that runs, and how it ends.
+type Running<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
 /// Stops the others when one ends; a node without one of its services would only seem to work.
 async fn watched(
@@ -123,6 +124,14 @@ async fn flatten(end: oneshot::Receiver<Result<(), String>>) -> Result<(), Strin
         Ok(end) => end,
         Err(_) => Err("its thread ended without a word".to_owned()),
     }
+}
+
+fn listen_on_lan(settings: &Resolved) -> Result<Vec<TcpListener>, Failure> {
+    if !settings.store.lan {
+        return Ok(Vec::new());
+    }
+    let common = &settings.common;
+    bind_lan(common.port, common.port_may_change).map_err(|error| taken(&error))
 }
 
 fn listen(addresses: &[LocalAddress]) -> Result<Vec<LocalListener>, Failure> {
