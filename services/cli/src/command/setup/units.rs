@@ -40,9 +40,8 @@ pub(super) fn target() -> String {
 
 /// What all services of the machine's node have in common.
 ///
-/// Left out on purpose: `RestrictSUIDSGID=` forbids openat2, without which no path can be kept inside a store;
-/// `PrivateUsers=` hides who calls. What Landlock needs is in none of
-/// systemd's groups of system calls before version 253.
+/// Left out on purpose: `RestrictSUIDSGID=` forbids openat2, without which every path below a store is walked name by name;
+/// `PrivateUsers=` hides who calls. What Landlock needs is in none of systemd's groups of system calls before version 253.
 const CONFINEMENT: &str = "\
 NoNewPrivileges=yes
 CapabilityBoundingSet=
