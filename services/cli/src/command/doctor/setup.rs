@@ -51,7 +51,7 @@ async fn of(scope: &Scope, env: &Env) -> Vec<Finding> {
             scope,
             unit,
             origin.map(|(_, origin)| *origin),
-            &state,
+            state.as_deref(),
         ));
     }
     if seen.is_for_0install() {
@@ -130,11 +130,7 @@ async fn state(scope: &Scope, unit: &str) -> Option<String> {
     }
 }
 
-fn judge_unit(
-    scope: &Scope,
-    unit: &str,
-    origin: Option<Origin>,
-    state: Option<&str>) -> Finding {
+fn judge_unit(scope: &Scope, unit: &str, origin: Option<Origin>, state: Option<&str>) -> Finding {
     let again = "`zeroshare setup` with what you set up writes it again.";
     let Some(origin) = origin else {
         let text = format!("{unit} is missing, without which the rest of the setup is of no use");
@@ -304,9 +300,7 @@ mod tests {
     fn a_unit_that_is_missing_or_stopped_is_wrong() {
         let scope = Scope::machine();
         let ours = Some(Origin::Ours(What::Node));
-        let judge = |origin, state: Option<&str>| {
-            judge_unit(&scope, MOUNT, origin, state).level
-        };
+        let judge = |origin, state: Option<&str>| judge_unit(&scope, MOUNT, origin, state).level;
         assert_eq!(judge(ours, Some("active")), Level::Ok);
         assert_eq!(judge(ours, Some("failed")), Level::Fault);
         assert_eq!(judge(ours, None), Level::Hint);

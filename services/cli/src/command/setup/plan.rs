@@ -160,6 +160,15 @@ pub(super) fn undo(scope: &Scope, disk: &Disk, what: What) -> Result<Vec<Step>, 
     if is_live && !stopped.is_empty() {
         let words = scope.systemctl(&[&["disable", "--now"][..], &stopped].concat());
         steps.push(Step::Run { words });
+        // They stop with their target, and nobody waits for that.
+        let services = units::SERVICES.into_iter();
+        let services: Vec<&str> = services
+            .filter(|unit| removed.contains(&paths.units.join(unit)))
+            .collect();
+        if !services.is_empty() {
+            let words = scope.systemctl(&[&["stop"][..], &services].concat());
+            steps.push(Step::Run { words });
+        }
     } else {
         let links = stopped.iter().map(|unit| paths.wants.join(unit));
         let links = links.filter(|link| disk.is_link(link));
