@@ -30,6 +30,9 @@ mount -t tmpfs -o mode=755 tmpfs "$root/dev"
 for device in null zero full random urandom tty fuse; do
   cp -a "/dev/$device" "$root/dev/"
 done
+# As udev and Debian's package of fuse3 have them; an image of a container may not.
+chmod 666 "$root/dev/fuse"
+chmod 4755 "$root/usr/bin/fusermount3"
 mkdir "$root/dev/pts" "$root/dev/shm" "$root/old"
 mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
