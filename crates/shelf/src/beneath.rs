@@ -13,6 +13,8 @@ use rustix::io::Errno;
 #[derive(Debug)]
 pub struct Beneath {
     dir: OwnedFd,
+    /// Whether reading leaves no trace: when a file was read last tells whether somebody uses it.
+    is_own: bool,
 }
 
 /// Tells directories apart, whatever they are called.
@@ -45,16 +47,20 @@ pub(crate) enum FoundKind {
 impl Beneath {
     /// Opens a directory by a path that is trusted, and may lead through symbolic links.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            dir: rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?,
-        })
+        let dir = rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())?;
+        Ok(Self::of(dir))
     }
 
     /// Opens a directory below this one.
     pub fn directory(&self, path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            dir: open_beneath(self.dir.as_fd(), path, DIRECTORY)?,
-        })
+        let dir = open_beneath(self.dir.as_fd(), path, DIRECTORY)?;
+        Ok(Self::of(dir))
+    }
+
+    fn of(dir: OwnedFd) -> Self {
+        let user = rustix::process::geteuid().as_raw();
+        let is_own = rustix::fs::fstat(&dir).is_ok_and(|found| found.st_uid == user);
+        Self { dir, is_own }
     }
 
     /// Opens a regular file below this one for reading; everything else is refused, and nothing waits.
@@ -73,6 +79,13 @@ impl Beneath {
     /// that it is what it should be.
     pub(crate) fn anything(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        if self.is_own {
+            match open_beneath(self.dir.as_fd(), path, flags | OFlags::NOATIME) {
+                // Only a file's owner may; the directory's is most often the same.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                opened => return Ok(File::from(opened?)),
+            }
+        }
         Ok(File::from(open_beneath(self.dir.as_fd(), path, flags)?))
     }
 
@@ -219,6 +232,21 @@ mod tests {
     const READ: OFlags = OFlags::RDONLY
         .union(OFlags::NONBLOCK)
         .union(OFlags::CLOEXEC);
+
+    #[test]
+    fn reading_what_is_ours_leaves_no_trace() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("file");
+        fs::write(&path, "x").unwrap();
+        let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_hours(1);
+        let times = fs::FileTimes::new().set_accessed(long_ago);
+        File::open(&path).unwrap().set_times(times).unwrap();
+        let beneath = Beneath::open(place.path()).unwrap();
+        let read = io::read_to_string(beneath.file(Path::new("file")).unwrap());
+        assert_eq!(read.unwrap(), "x");
+        let accessed = fs::metadata(&path).unwrap().accessed().unwrap();
+        assert_eq!(accessed, long_ago);
+    }
 
     #[test]
     fn files_below_are_opened_and_nothing_else_either_way() {

@@ -13,6 +13,7 @@
 mod adopt;
 mod beneath;
 mod commit;
+mod discard;
 mod error;
 mod existing;
 mod extents;
@@ -40,6 +41,7 @@ mod sync;
 mod threads;
 
 pub use commit::{Committed, CommittedFile};
+pub use discard::{Discarded, discard};
 pub use error::{CommitError, PutError, StageError};
 pub use existing::equal_file;
 pub use options::{Durability, Observer, SourceId, StageOptions, Step};

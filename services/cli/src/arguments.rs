@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    add, cancel, completions, config, digest, doctor, fetch, find, man, mount, node, pause, peers,
+    add, cancel, completions, config, digest, doctor, fetch, find, gc, man, mount, node, pause, peers,
     prefetch, refresh, repair, secure_add, setup, share, verify, zero_install,
 };
 use crate::render::ColorChoice;
@@ -107,6 +107,8 @@ pub enum Command {
     Verify(verify::VerifyArguments),
     /// Fetch a tree anew that does not verify, and replace it.
     Repair(repair::RepairArguments),
+    /// Remove trees from a store by age, size and disuse; never one that is in use.
+    Gc(gc::GcArguments),
     /// Print the ids of a directory, an archive or a file.
     Digest(digest::DigestArguments),
     /// Say how the running node is.

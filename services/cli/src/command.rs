@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod fetch;
 pub mod fetches;
 pub mod find;
+pub mod gc;
 pub mod list;
 pub mod man;
 pub mod mount;
@@ -70,6 +71,7 @@ pub async fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         }
         Command::List => session.unless_stopped(list::run(session)).await,
         Command::Fetches => session.unless_stopped(fetches::run(session)).await,
+        Command::Gc(arguments) => session.unless_stopped(gc::run(arguments, session)).await,
         Command::Cancel(arguments) => {
             session
                 .unless_stopped(cancel::run(arguments, session))

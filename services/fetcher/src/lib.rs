@@ -12,6 +12,7 @@
 mod add;
 mod arguments;
 mod fetch;
+mod garbage;
 mod group;
 mod handing;
 mod local;

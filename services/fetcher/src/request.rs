@@ -9,10 +9,12 @@ use zeroshare_chassis::settings::StaticPeer;
 use zeroshare_content::{ContentId, Family, HashKind, TreeId};
 use zeroshare_wire::convert::{content_id, content_ids, optional_duration};
 use zeroshare_wire::pb::fetcher::v1::{
-    ListNeighboursRequest, ReadManifestRequest, ReadRangeRequest, StartFetchRequest,
+    CollectGarbageRequest, ListNeighboursRequest, ReadManifestRequest, ReadRangeRequest,
+    StartFetchRequest,
 };
 use zeroshare_wire::{FieldError, FieldFault};
 
+use crate::garbage::{Names, Rules, is_name};
 use crate::settings::MAX_LOCATE_TIMEOUT;
 use crate::upstream::UpstreamUrl;
 
@@ -27,6 +29,12 @@ const MAX_UPSTREAM_URLS: usize = 16;
 
 /// More is read in several calls.
 const MAX_RANGE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Nothing on a disk is so old: a hundred years.
+const MAX_AGE: Duration = Duration::from_hours(24 * 36_525);
+
+/// Trees that one collection of garbage may name.
+const MAX_NAMES: usize = 10_000;
 
 /// Names of callers and paths are not endless.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -72,6 +80,15 @@ impl Caller {
             Some(caller) if caller.uid == rustix::process::geteuid().as_raw() => Self::Same,
             Some(caller) => Self::User(caller.uid),
             None => Self::Unknown,
+        }
+    }
+
+    /// As an error names it.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Same => rustix::process::geteuid().as_raw().to_string(),
+            Self::User(uid) => uid.to_string(),
+            Self::Unknown => "unknown".to_owned(),
         }
     }
 
@@ -191,6 +208,51 @@ impl TryFrom<ReadRangeRequest> for RangeOrder {
             line,
             offset,
             len,
+        })
+    }
+}
+
+/// A checked `CollectGarbageRequest`.
+#[derive(Debug)]
+pub(crate) struct GarbageOrder {
+    /// At least one is set.
+    pub(crate) rules: Rules,
+    pub(crate) target_store: Option<PathBuf>,
+    pub(crate) is_dry_run: bool,
+    /// Only these; empty: all.
+    pub(crate) names: Names,
+}
+
+impl TryFrom<CollectGarbageRequest> for GarbageOrder {
+    type Error = FieldError;
+
+    fn try_from(request: CollectGarbageRequest) -> Result<Self, FieldError> {
+        let age = |field, value| optional_duration(field, value, MAX_AGE);
+        let rules = Rules {
+            older_than: age("older_than", request.older_than.as_ref())?,
+            unused_for: age("unused_for", request.unused_for.as_ref())?,
+            keep_bytes: request.keep_bytes,
+        };
+        if rules == Rules::default() {
+            return Err(refused("older_than", "or another rule must be set"));
+        }
+        if request.names.len() > MAX_NAMES {
+            return Err(FieldError {
+                field: "names",
+                fault: FieldFault::TooMany {
+                    count: request.names.len(),
+                    most: MAX_NAMES,
+                },
+            });
+        }
+        if !request.names.iter().all(|name| is_name(name)) {
+            return Err(refused("names", "not all are names of trees"));
+        }
+        Ok(Self {
+            rules,
+            target_store: optional_path("target_store", &request.target_store)?,
+            is_dry_run: request.dry_run,
+            names: request.names.into_iter().collect(),
         })
     }
 }

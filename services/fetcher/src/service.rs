@@ -13,6 +13,7 @@ use tracing::info;
 use zeroshare_api::rpc::fetcher::v1::fetcher_service_server::FetcherService;
 use zeroshare_wire::pb::fetcher::v1::{
     AddContentRequest, AddContentResponse, CancelFetchRequest, CancelFetchResponse,
+    CollectGarbageRequest, CollectGarbageResponse,
     ListFetchesRequest, ListFetchesResponse, ListNeighboursRequest, ListNeighboursResponse,
     ReadManifestRequest, ReadManifestResponse, ReadRangeRequest, ReadRangeResponse,
     StartFetchRequest, StartFetchResponse, WatchFetchRequest, WatchFetchResponse,
@@ -20,10 +21,12 @@ use zeroshare_wire::pb::fetcher::v1::{
 
 use crate::fetch::{self, View, store_for};
 use crate::registry::{Entry, Started};
-use crate::request::{Caller, ManifestOrder, NeighboursOrder, Order, RangeOrder, fetch_name};
+use crate::request::{
+    Caller, GarbageOrder, ManifestOrder, NeighboursOrder, Order, RangeOrder, fetch_name,
+};
 use crate::shared::Shared;
 use crate::status::{CallError, status};
-use crate::{add, manifests, neighbours, ranges};
+use crate::{add, garbage, manifests, neighbours, ranges};
 
 /// What is here already has succeeded by the time that the answer is given, if the index is as quick as it should be.
 const LOCAL_LOOK: Duration = Duration::from_secs(1);
@@ -91,11 +94,10 @@ pub(crate) fn may_write(
     into: Option<&Path>,
     store: Option<&Path>,
 ) -> Result<(), CallError> {
-    let user = match caller {
-        Caller::Same => return Ok(()),
-        Caller::User(uid) => uid.to_string(),
-        Caller::Unknown => "unknown".to_owned(),
-    };
+    if caller == Caller::Same {
+        return Ok(());
+    }
+    let user = caller.name();
     if into.is_some() {
         let what = "a copy is written only for the user as whom the fetcher runs";
         let hint = "fetch into the store and copy from there, or run the command without this node";
@@ -205,6 +207,19 @@ impl FetcherService for Service {
         let order = order.map_err(|error| status(&error.into()))?;
         let listing = neighbours::list(&self.shared, order);
         Ok(Response::new(listing.map_err(|error| status(&error))?))
+    }
+
+    type CollectGarbageStream = ReceiverStream<Result<CollectGarbageResponse, Status>>;
+
+    async fn collect_garbage(
+        &self,
+        request: Request<CollectGarbageRequest>,
+    ) -> Result<Response<Self::CollectGarbageStream>, Status> {
+        let caller = Caller::of(request.extensions());
+        let order = GarbageOrder::try_from(request.into_inner());
+        let order = order.map_err(|error| status(&error.into()))?;
+        let collected = garbage::collect(&self.shared, caller, order).await;
+        Ok(Response::new(collected.map_err(|error| status(&error))?))
     }
 
     async fn add_content(

@@ -6,6 +6,7 @@ mod end_to_end;
 mod failover;
 mod faults;
 mod fetching;
+mod garbage;
 mod groups;
 mod liars;
 mod machine;

@@ -126,7 +126,7 @@ fn what_a_user_downloaded_is_verified_and_then_everybodys() -> Result<()> {
     }
     let ran = machine.run_as(NOBODY, "/", &[&format!("{stored}/bin/hello")])?;
     ensure!(ran.out == "hello\n", "{ran:?}");
-    Ok(())
+    collected(&machine, &stored)
 }
 
 #[test]
@@ -192,6 +192,23 @@ fn a_user_sets_it_up_alone_and_is_the_only_one_who_sees_it() -> Result<()> {
     ensure!(!machine.must(&["cat", "/proc/mounts"])?.contains(&mount));
     let left = must(&["find", ".config", "!", "-type", "d"])?;
     ensure!(left.is_empty(), "{left}");
+    Ok(())
+}
+
+/// What a program of any user uses stays, and only root can tell what that is.
+fn collected(machine: &Machine, stored: &str) -> Result<()> {
+    let all = ["zeroshare", "gc", "--older-than", "0", "--yes"];
+    let inside = format!("--working-directory={stored}/bin");
+    let user = format!("--uid={NOBODY}");
+    machine.must(&["systemd-run", "--unit=uses", &user, &inside, "sleep", "600"])?;
+    let there = machine.path(stored);
+    let kept = machine.must(&all)?;
+    ensure!(there.is_dir() && kept.contains("0 B"), "{kept}");
+    machine.must(&["systemctl", "stop", "uses"])?;
+    let blind = machine.run_as(NOBODY, "/", &[&all[..], &["--store", STORE]].concat())?;
+    ensure!(!blind.success && there.is_dir(), "{blind:?}");
+    let gone = machine.must(&all)?;
+    ensure!(!there.exists() && gone.contains("are gone"), "{gone}");
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod adding;
+mod collecting;
 mod config;
 mod fetching;
 mod home;
