@@ -82,7 +82,7 @@ struct TreeReport {
     size_bytes: u64,
     add_time: Option<String>,
     use_time: Option<String>,
-    /// "removed", "would_remove" or "in_use".
+    /// `removed`, `would_remove` or `in_use`.
     outcome: &'static str,
     #[serde(skip)]
     unused: Duration,

@@ -8,13 +8,13 @@ use tokio_stream::StreamExt as _;
 use tonic::Status;
 use zeroshare_api::errors::{self, ErrorReason};
 use zeroshare_content::Algorithm;
-use zeroshare_testkit::{TestTree, put_in_store};
+use zeroshare_testkit::{TestTree, eventually, put_in_store};
 use zeroshare_wire::convert::to_duration;
 use zeroshare_wire::pb::fetcher::v1::{
     CollectGarbageRequest, CollectGarbageResponse, GarbageOutcome,
 };
 
-use super::machine::Machine;
+use super::machine::{LIMIT, Machine};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_go_goes_and_what_is_used_or_not_named_stays() {
@@ -63,8 +63,12 @@ async fn what_may_go_goes_and_what_is_used_or_not_named_stays() {
     let open = File::open(large.join(".manifest")).unwrap();
     assert_eq!(collect(&machine, all.clone()).await.unwrap(), []);
     drop(open);
-    assert_eq!(collect(&machine, all).await.unwrap().len(), 1);
-    assert_eq!(machine.shown(), [""; 0]);
+    // What another test starts has our files open too, until it runs its program.
+    eventually("nobody uses it", LIMIT, async || {
+        collect(&machine, all.clone()).await.unwrap();
+        machine.shown().is_empty()
+    })
+    .await;
     assert!(machine.store().join("tmp-1").is_dir(), "that is no tree");
 }
 

@@ -299,8 +299,8 @@ mod tests {
 
     fn has(unit: &str, options: &[&str]) -> Vec<String> {
         let lines = unit.lines().filter(|line| {
-            let begins = |option: &&str| line.starts_with(option);
-            options.iter().any(|option| begins(&option))
+            let begins = |option: &str| line.starts_with(option);
+            options.iter().any(|option| begins(option))
         });
         lines.map(str::to_owned).collect()
     }
