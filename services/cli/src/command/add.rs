@@ -78,17 +78,6 @@ pub(crate) struct Prepared {
     manifest: Manifest,
 }
 
-/// How a tree is handed over.
-#[derive(Debug)]
-pub(crate) struct Delivery {
-    /// What it is called in messages.
-    pub(crate) shown: String,
-    /// Where it goes; empty: to the usual store.
-    pub(crate) target_store: String,
-    /// Whether not to wait until the disk has it.
-    pub(crate) no_sync: bool,
-}
-
 /// Adds it, and prints its id.
 pub async fn run(arguments: AddArguments, session: &Session) -> Result<Exit, Failure> {
     if arguments.algorithm == Algorithm::Sha1 {
@@ -107,19 +96,16 @@ async fn add(arguments: AddArguments, session: &Session) -> Result<Exit, Failure
         .map(absolute)
         .transpose()?
         .unwrap_or_default();
-    let delivery = Delivery {
-        shown: arguments.source.display().to_string(),
-        target_store,
-        no_sync: arguments.no_sync,
-    };
-    let needs = if delivery.target_store.is_empty() {
+    let no_sync = arguments.no_sync;
+    let shown = arguments.source.display().to_string();
+    let needs = if target_store.is_empty() {
         Needs::ADD
     } else {
         Needs::ADD_OF_SAME_USER
     };
     let services = session.services(needs)?;
     let progress = Progress::new(&session.output);
-    let mut track = progress.track(&delivery.shown);
+    let mut track = progress.track(&shown);
     track.show(Step::new(Phase::Verifying));
     let preparing = session
         .lifetime
