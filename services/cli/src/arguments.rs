@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    add, cancel, completions, config, digest, doctor, fetch, find, gc, man, mount, node, pause, peers,
-    prefetch, refresh, repair, secure_add, setup, share, verify, zero_install,
+    add, cancel, completions, config, digest, doctor, fetch, find, gc, man, mount, node, pause,
+    peers, prefetch, refresh, repair, secure_add, setup, share, verify, zero_install,
 };
 use crate::render::ColorChoice;
 use zeroshare_chassis::settings::LogSettings;

@@ -13,10 +13,10 @@ use tracing::info;
 use zeroshare_api::rpc::fetcher::v1::fetcher_service_server::FetcherService;
 use zeroshare_wire::pb::fetcher::v1::{
     AddContentRequest, AddContentResponse, CancelFetchRequest, CancelFetchResponse,
-    CollectGarbageRequest, CollectGarbageResponse,
-    ListFetchesRequest, ListFetchesResponse, ListNeighboursRequest, ListNeighboursResponse,
-    ReadManifestRequest, ReadManifestResponse, ReadRangeRequest, ReadRangeResponse,
-    StartFetchRequest, StartFetchResponse, WatchFetchRequest, WatchFetchResponse,
+    CollectGarbageRequest, CollectGarbageResponse, ListFetchesRequest, ListFetchesResponse,
+    ListNeighboursRequest, ListNeighboursResponse, ReadManifestRequest, ReadManifestResponse,
+    ReadRangeRequest, ReadRangeResponse, StartFetchRequest, StartFetchResponse, WatchFetchRequest,
+    WatchFetchResponse,
 };
 
 use crate::fetch::{self, View, store_for};

@@ -72,11 +72,11 @@ impl Peers {
     }
 
     /// The way to a peer; readers on this machine have none that could be slow.
-    fn line(&self, caller: &Caller) -> Option<OnLine> {
+    fn line(&self, caller: &Caller) -> Option<Arc<OnLine>> {
         match caller {
             Caller::Peer(address) => {
                 let reader = address.0.ip();
-                Some(self.store.lines.begin(Instant::now(), reader))
+                Some(Arc::new(self.store.lines.begin(Instant::now(), reader)))
             }
             Caller::User(_) | Caller::Tool(_) => None,
         }

@@ -130,7 +130,12 @@ fn prepare(arguments: &AddArguments) -> Result<Prepared, Failure> {
 
 impl Prepared {
     /// What is to be handed over, under a name for messages.
-    pub(crate) fn delivery(self, shown: String, target_store: String, no_sync: bool) -> Delivery {
+    pub(in crate::command) fn delivery(
+        self,
+        shown: String,
+        target_store: String,
+        no_sync: bool,
+    ) -> Delivery {
         Delivery {
             shown,
             directory: self.source.directory().to_owned(),

@@ -58,18 +58,25 @@ struct Sample {
 struct Line {
     /// Calls that run now.
     calls: usize,
-    /// Since when, and how much since then.
+    /// Since when calls ran, the time between them left out, and how much was taken since then.
     since: Instant,
     bytes: u64,
     bytes_per_second: Option<u64>,
     used: Instant,
 }
 
-/// One call over a line, until it is dropped.
+/// One call over a line, until it and all that it gave to the line are dropped.
 #[derive(Debug)]
 pub(crate) struct OnLine {
     lines: Arc<Lines>,
     reader: IpAddr,
+}
+
+/// Bytes on their way, dropped by the connection once the socket took them: only that tells how fast the line is.
+pub(super) struct UnderWay<T> {
+    bytes: T,
+    line: Arc<OnLine>,
+    count: u64,
 }
 
 /// Leave to compress one stream, until it is dropped.
@@ -92,7 +99,8 @@ impl Lines {
             used: now,
         });
         if line.calls == 0 {
-            (line.since, line.bytes) = (now, 0);
+            // Calls may be shorter than the time over which a rate is taken.
+            line.since += now.saturating_duration_since(line.used);
         }
         line.calls += 1;
         line.used = now;
@@ -155,9 +163,27 @@ impl Known {
     }
 }
 
+impl<T> UnderWay<T> {
+    pub(super) fn new(bytes: T, count: u64, line: Arc<OnLine>) -> Self {
+        Self { bytes, line, count }
+    }
+}
+
+impl<T: AsRef<[u8]>> AsRef<[u8]> for UnderWay<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+impl<T> Drop for UnderWay<T> {
+    fn drop(&mut self) {
+        self.line.sent(Instant::now(), self.count);
+    }
+}
+
 impl OnLine {
     /// Notes that the reader's side took so many bytes.
-    pub(super) fn sent(&self, now: Instant, bytes: u64) {
+    fn sent(&self, now: Instant, bytes: u64) {
         let mut known = self.lines.known();
         let Some(line) = known.lines.get_mut(&self.reader) else {
             return;
@@ -323,6 +349,37 @@ mod tests {
         assert!(line.compression(&tree).is_none());
         line.passed(&tree, 1);
         assert!(line.compression(&tree).is_some());
+    }
+
+    #[test]
+    fn many_short_calls_tell_how_fast_the_line_is() {
+        let (lines, mut now) = (Arc::new(Lines::default()), Instant::now());
+        for _ in 0..5 {
+            let line = lines.begin(now, reader(1));
+            now += WINDOW / 4;
+            line.sent(now, 400_000);
+            drop(line);
+            now += SECOND;
+        }
+        let line = lines.begin(now, reader(1));
+        assert_eq!(line.compression(&content(1)).map(|one| one.level), Some(9));
+    }
+
+    #[test]
+    fn what_is_under_way_belongs_to_the_call() {
+        let lines = Arc::new(Lines::default());
+        let line = Arc::new(lines.begin(Instant::now(), reader(1)));
+        let bytes = UnderWay::new([1, 2], 2, Arc::clone(&line));
+        drop(line);
+        assert_eq!(
+            lines.known().lines.get(&reader(1)).map(|line| line.calls),
+            Some(1)
+        );
+        assert_eq!(bytes.as_ref(), [1, 2]);
+        drop(bytes);
+        let known = lines.known();
+        let line = known.lines.get(&reader(1)).unwrap();
+        assert_eq!((line.calls, line.bytes), (0, 2));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(crate) struct Transfer {
     /// Whether the reader takes zstd.
     pub(crate) takes_zstd: bool,
     /// The way to the peer; `None` for readers on this machine.
-    pub(crate) line: Option<OnLine>,
+    pub(crate) line: Option<Arc<OnLine>>,
     /// What may be in memory for this peer; `None` outside the accept loop.
     pub(crate) pages: Option<PageBudget>,
 }

@@ -12,7 +12,7 @@ use zeroshare_shelf::Sink;
 use zeroshare_wire::pb::store::v1::ReadPiecesResponse;
 use zeroshare_wire::pb::store::v1::read_pieces_response::Part;
 
-use super::lines::OnLine;
+use super::lines::{OnLine, UnderWay};
 use super::pages::{PAGE_BYTES, Page, PagePool, SLOW_PAGE_BYTES};
 use crate::answer::Teller;
 use crate::pause::Pause;
@@ -56,7 +56,7 @@ pub(super) struct Policy<'a> {
     pub(super) throttle: &'a Throttle,
     pub(super) pause: &'a Pause,
     /// Where it is noted how fast it went.
-    pub(super) line: Option<&'a OnLine>,
+    pub(super) line: Option<&'a Arc<OnLine>>,
 }
 
 /// Writes messages of `ReadPieces` as gRPC frames them, so that files are read to where they are sent from.
@@ -226,12 +226,12 @@ impl<'a> PageWriter<'a> {
             }
         }
         let began = Instant::now();
-        let told = self.pages.teller.tell(Bytes::from_owner(page));
-        let now = Instant::now();
-        self.handed_over_in = now.duration_since(began);
-        if let Some(line) = self.pages.policy.and_then(|policy| policy.line) {
-            line.sent(now, bytes);
-        }
+        let page = match self.pages.policy.and_then(|policy| policy.line) {
+            Some(line) => Bytes::from_owner(UnderWay::new(page, bytes, Arc::clone(line))),
+            None => Bytes::from_owner(page),
+        };
+        let told = self.pages.teller.tell(page);
+        self.handed_over_in = began.elapsed();
         told
     }
 }
