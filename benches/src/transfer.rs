@@ -19,7 +19,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroshare_content::{BlobId, HashKind, Layout};
-use zeroshare_network::{Host, Lan, Running, build, wait_until};
+use zeroshare_network::{Host, Lan, Running, wait_until};
 
 pub(crate) use self::{
     bulk::{ReadBulk, ServeBulk},
@@ -65,8 +65,6 @@ struct Stage<'a> {
     from: &'a Host,
     reader: Seat<'a>,
     id: String,
-    /// What reads pieces.
-    piece_reader: PathBuf,
     file: PathBuf,
     nginx: Nginx,
     bytes: u64,
@@ -80,18 +78,6 @@ impl Moved {
     fn print(&self) -> Result<()> {
         println!("{{\"bytes\":{},\"seconds\":{}}}", self.bytes, self.seconds);
         Ok(())
-    }
-}
-
-/// This program with the allocator that fetches have.
-fn piece_reader() -> Result<PathBuf> {
-    const NAME: &str = "zeroshare-bench-reader";
-    match build("zeroshare-benches") {
-        Ok(directory) => Ok(directory.join(NAME)),
-        Err(error) => {
-            let beside = env::current_exe()?.with_file_name(NAME);
-            beside.exists().then_some(beside).ok_or(error)
-        }
     }
 }
 
@@ -158,7 +144,6 @@ impl<'a> Stage<'a> {
             file: work.tree.join(SINGLE),
             bytes: (mib * MIB) as u64,
             id,
-            piece_reader: piece_reader()?,
             secret,
             _node: node,
         })
@@ -191,7 +176,7 @@ impl<'a> Stage<'a> {
         if let Some(secret) = &self.secret {
             words.push(format!("--group-secret={}", secret.display()));
         }
-        self.client(&self.piece_reader, &words)
+        self.client(&words)
     }
 
     fn curl(&self) -> Result<Sample> {
@@ -209,7 +194,7 @@ impl<'a> Stage<'a> {
         let _server = self.serve_bulk(&address, settings)?;
         let mut words = vec!["read-bulk".to_owned(), address];
         words.extend(settings.words());
-        self.client(&env::current_exe()?, &words)
+        self.client(&words)
     }
 
     fn serve_bulk(&self, address: &str, settings: &Settings) -> Result<Running> {
@@ -254,9 +239,10 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// A client: this program, or one like it.
-    fn client(&self, program: &Path, words: &[String]) -> Result<Sample> {
+    /// A client of this program.
+    fn client(&self, words: &[String]) -> Result<Sample> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let program: &Path = &env::current_exe()?;
         self.moved(self.reader.command(program, &words))
     }
 

@@ -117,6 +117,8 @@ impl Reading {
 
 impl ReadPieces {
     pub(crate) fn run(&self) -> Result<()> {
+        // As every process that fetches.
+        zeroshare_chassis::heap::keep_buffers();
         let moved: Result<Moved> = self.how.flavour.runtime()?.block_on(async {
             let options = self.options()?;
             let start = Instant::now();

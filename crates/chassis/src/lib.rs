@@ -4,6 +4,7 @@
 //! Start reading at [`serve`] (the accept loop), then [`Lifetime`] (how everything ends), then [`settings`].
 
 pub mod health;
+pub mod heap;
 mod lifetime;
 pub mod listen;
 pub mod lock;

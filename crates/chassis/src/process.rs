@@ -7,7 +7,7 @@ use tokio::runtime;
 use tracing::{error, info, warn};
 
 use crate::{
-    Lifetime,
+    Lifetime, heap,
     shutdown::Signals,
     telemetry::{self, TelemetryError, TelemetrySettings},
 };
@@ -37,6 +37,7 @@ pub fn run<E: Error>(
     settings: &TelemetrySettings,
     work: impl AsyncFnOnce(Lifetime) -> Result<(), E>,
 ) -> Result<(), ProcessError<E>> {
+    heap::keep_buffers();
     let raised = raise_open_files();
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()

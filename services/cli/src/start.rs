@@ -8,6 +8,7 @@ use clap::Parser as _;
 use clap::error::ErrorKind;
 use rustix::process::{Resource, getrlimit};
 use tokio::runtime;
+use zeroshare_chassis::heap;
 use zeroshare_chassis::process;
 use zeroshare_chassis::settings::LogConfig;
 use zeroshare_chassis::shutdown::Signals;
@@ -70,6 +71,7 @@ fn run(parsed: CommandLine, session: &Session) -> Result<Exit, Failure> {
     let general = parsed.general.clone();
     let command = asked(parsed)?;
     let telemetry = telemetry_settings(&command, &general.log, session)?;
+    heap::keep_buffers();
     let raised = process::raise_open_files();
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()

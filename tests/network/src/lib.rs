@@ -14,5 +14,5 @@ mod trees;
 pub use host::{Host, Output, Running};
 pub use lan::Lan;
 pub use names::NameServer;
-pub use programs::{PROGRAM, build, program, wait_until};
+pub use programs::{PROGRAM, program, wait_until};
 pub use trees::{hello_tree, local_feed, noisy_tree, real_tree, zero_install_add};

@@ -20,19 +20,14 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
     if let (Some(other), "zeroshare") = (env::var_os(PROGRAM), name) {
         return Ok(other.into());
     }
-    let built = BUILT.get_or_init(|| build("zeroshare").map_err(|error| format!("{error:#}")));
+    let built = BUILT.get_or_init(|| build().map_err(|error| format!("{error:#}")));
     match built {
         Ok(directory) => Ok(directory.join(name)),
         Err(error) => bail!("{error}"),
     }
 }
 
-/// Builds the programs of a package in the profile of this program, and says where they are.
-///
-/// # Errors
-///
-/// If they do not build, or cargo did not build this program.
-pub fn build(package: &str) -> anyhow::Result<PathBuf> {
+fn build() -> anyhow::Result<PathBuf> {
     let test = env::current_exe()?;
     // target/PROFILE/deps/TEST or target/PROFILE/PROGRAM
     let directory = test
@@ -47,7 +42,7 @@ pub fn build(package: &str) -> anyhow::Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.toml");
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--quiet", "--locked", "--profile", profile])
-        .args(["-p", package, "--bins"])
+        .args(["-p", "zeroshare", "--bins"])
         .arg("--manifest-path")
         .arg(manifest)
         .status()
