@@ -28,14 +28,12 @@ use crate::{
     place::Place,
     rates::Speech,
     settings::Presence,
+    shortest::Shortest,
     surroundings::Road,
 };
 
 /// Answers that wait for their time: as many as there are questions within the longest spread on a busy LAN.
 const MOST_WAITING: usize = 1_024;
-
-/// Of a newly measured time so much counts: one late answer is not the whole picture.
-const NEW_MEASURE: f64 = 0.3;
 
 /// No asker gets more answers than this out of those who listen to each other.
 const MOST_ENOUGH: u8 = 8;
@@ -60,7 +58,7 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Answers {
     waiting: BTreeMap<u64, Waiting>,
     due: BTreeSet<(Instant, u64)>,
-    took: Option<Duration>,
+    took: Shortest,
 }
 
 #[derive(Debug)]
@@ -79,14 +77,9 @@ struct Waiting {
 }
 
 impl Answers {
-    /// How long an answer to everybody takes besides the time that it is held back, smoothed.
+    /// How long an answer to everybody takes besides the time that it is held back.
     pub(crate) fn took(&self) -> Option<Duration> {
-        self.took
-    }
-
-    fn measure(&mut self, took: Duration) {
-        let before = self.took.unwrap_or(took);
-        self.took = Some(before.mul_f64(1.0 - NEW_MEASURE) + took.mul_f64(NEW_MEASURE));
+        self.took.get()
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
@@ -263,7 +256,7 @@ impl Membership {
         };
         if let Some(asked_at) = self.questions.take_time_of(answer.nonce) {
             let passed = now.saturating_duration_since(asked_at);
-            self.answers.measure(passed.saturating_sub(held_back));
+            self.answers.took.measure(passed.saturating_sub(held_back));
         }
     }
 

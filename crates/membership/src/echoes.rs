@@ -19,6 +19,7 @@ use crate::{
     place::Place,
     rates::Speech,
     settings::Presence,
+    shortest::Shortest,
     surroundings::Road,
 };
 
@@ -70,6 +71,7 @@ pub(crate) struct Echoes {
     of_peer: BTreeSet<(PeerKey, u64)>,
     due: BTreeSet<(Instant, u64)>,
     round_trip: Option<Duration>,
+    shortest: Shortest,
 }
 
 #[derive(Debug)]
@@ -107,7 +109,13 @@ impl Echoes {
         self.round_trip
     }
 
+    /// How long an echo takes at least.
+    pub(crate) fn shortest(&self) -> Option<Duration> {
+        self.shortest.get()
+    }
+
     fn measure(&mut self, took: Duration) {
+        self.shortest.measure(took);
         let before = self.round_trip.unwrap_or(took);
         self.round_trip = Some(before.mul_f64(0.8) + took.mul_f64(0.2));
     }

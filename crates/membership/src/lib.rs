@@ -32,6 +32,7 @@ mod place;
 mod presence;
 mod rates;
 mod settings;
+mod shortest;
 mod standings;
 mod steps;
 mod surroundings;

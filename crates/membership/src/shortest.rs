@@ -1,0 +1,46 @@
+//! What a network takes, measured by machines that may be busy.
+
+use std::{collections::VecDeque, time::Duration};
+
+/// So many measurements are remembered: a network that became slower is noticed after as many.
+const REMEMBERED: usize = 8;
+
+/// The shortest of the last few measured times: whatever a busy machine adds to them is not the network's.
+#[derive(Debug, Default)]
+pub(crate) struct Shortest {
+    recent: VecDeque<Duration>,
+}
+
+impl Shortest {
+    pub(crate) fn measure(&mut self, took: Duration) {
+        if self.recent.len() >= REMEMBERED {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(took);
+    }
+
+    /// `None` until something was measured.
+    pub(crate) fn get(&self) -> Option<Duration> {
+        self.recent.iter().min().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_busy_does_not_count_and_what_is_slower_now_does_soon() {
+        let ms = Duration::from_millis;
+        let mut shortest = Shortest::default();
+        assert_eq!(shortest.get(), None);
+        for took in [ms(9), ms(2), ms(30)] {
+            shortest.measure(took);
+        }
+        assert_eq!(shortest.get(), Some(ms(2)));
+        for _ in 0..REMEMBERED {
+            shortest.measure(ms(120));
+        }
+        assert_eq!(shortest.get(), Some(ms(120)));
+    }
+}
