@@ -109,9 +109,9 @@ impl Echoes {
         self.round_trip
     }
 
-    /// How long an echo takes at least.
+    /// How long an echo takes at least, once enough came to tell.
     pub(crate) fn shortest(&self) -> Option<Duration> {
-        self.shortest.get()
+        self.shortest.settled()
     }
 
     fn measure(&mut self, took: Duration) {

@@ -19,6 +19,11 @@ impl Shortest {
         self.recent.push_back(took);
     }
 
+    /// The same, but `None` until as much was measured as is remembered: a process that just starts is slow.
+    pub(crate) fn settled(&self) -> Option<Duration> {
+        self.get().filter(|_| self.recent.len() >= REMEMBERED)
+    }
+
     /// `None` until something was measured.
     pub(crate) fn get(&self) -> Option<Duration> {
         self.recent.iter().min().copied()
@@ -38,9 +43,11 @@ mod tests {
             shortest.measure(took);
         }
         assert_eq!(shortest.get(), Some(ms(2)));
+        assert_eq!(shortest.settled(), None);
         for _ in 0..REMEMBERED {
             shortest.measure(ms(120));
         }
         assert_eq!(shortest.get(), Some(ms(120)));
+        assert_eq!(shortest.settled(), Some(ms(120)));
     }
 }
