@@ -24,11 +24,11 @@ use crate::{
     drops::DropReason,
     event::{Asked, Destination, Event},
     machine::Membership,
+    network_time::NetworkTime,
     peers::Heard,
     place::Place,
     rates::Speech,
     settings::Presence,
-    shortest::Shortest,
     surroundings::Road,
 };
 
@@ -58,7 +58,7 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Answers {
     waiting: BTreeMap<u64, Waiting>,
     due: BTreeSet<(Instant, u64)>,
-    took: Shortest,
+    took: NetworkTime,
 }
 
 #[derive(Debug)]

@@ -15,11 +15,11 @@ use crate::{
     drops::DropReason,
     event::{Destination, Event},
     machine::Membership,
+    network_time::NetworkTime,
     peers::{Entry, Heard, PeerKey},
     place::Place,
     rates::Speech,
     settings::Presence,
-    shortest::Shortest,
     surroundings::Road,
 };
 
@@ -71,7 +71,7 @@ pub(crate) struct Echoes {
     of_peer: BTreeSet<(PeerKey, u64)>,
     due: BTreeSet<(Instant, u64)>,
     round_trip: Option<Duration>,
-    shortest: Shortest,
+    network_time: NetworkTime,
 }
 
 #[derive(Debug)]
@@ -110,12 +110,12 @@ impl Echoes {
     }
 
     /// How long an echo takes at least, once enough came to tell.
-    pub(crate) fn shortest(&self) -> Option<Duration> {
-        self.shortest.settled()
+    pub(crate) fn network_time(&self) -> Option<Duration> {
+        self.network_time.settled()
     }
 
     fn measure(&mut self, took: Duration) {
-        self.shortest.measure(took);
+        self.network_time.measure(took);
         let before = self.round_trip.unwrap_or(took);
         self.round_trip = Some(before.mul_f64(0.8) + took.mul_f64(0.2));
     }

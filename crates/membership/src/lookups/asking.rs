@@ -341,7 +341,7 @@ impl Membership {
         if self.estimate() <= UNSPREAD_NODES {
             return Duration::ZERO;
         }
-        let echoed = self.echoes.shortest().unwrap_or_default();
+        let echoed = self.echoes.network_time().unwrap_or_default();
         // An echo is never held back, and what goes to all may be: by Wi-Fi, for stations that sleep.
         let answered = self.answers.took().unwrap_or_default();
         let measured = echoed.max(answered).saturating_mul(10);

@@ -7,11 +7,11 @@ const REMEMBERED: usize = 8;
 
 /// Of the last few measured times the one that a quarter are shorter than: what a busy machine adds is not the network's.
 #[derive(Debug, Default)]
-pub(crate) struct Shortest {
+pub(crate) struct NetworkTime {
     recent: VecDeque<Duration>,
 }
 
-impl Shortest {
+impl NetworkTime {
     pub(crate) fn measure(&mut self, took: Duration) {
         if self.recent.len() >= REMEMBERED {
             self.recent.pop_front();
@@ -39,17 +39,17 @@ mod tests {
     #[test]
     fn what_is_busy_does_not_count_and_what_is_slower_now_does_soon() {
         let ms = Duration::from_millis;
-        let mut shortest = Shortest::default();
-        assert_eq!(shortest.get(), None);
+        let mut time = NetworkTime::default();
+        assert_eq!(time.get(), None);
         for took in [ms(9), ms(2), ms(30)] {
-            shortest.measure(took);
+            time.measure(took);
         }
-        assert_eq!(shortest.get(), Some(ms(2)));
-        assert_eq!(shortest.settled(), None);
+        assert_eq!(time.get(), Some(ms(2)));
+        assert_eq!(time.settled(), None);
         for _ in 0..REMEMBERED {
-            shortest.measure(ms(120));
+            time.measure(ms(120));
         }
-        assert_eq!(shortest.get(), Some(ms(120)));
-        assert_eq!(shortest.settled(), Some(ms(120)));
+        assert_eq!(time.get(), Some(ms(120)));
+        assert_eq!(time.settled(), Some(ms(120)));
     }
 }
