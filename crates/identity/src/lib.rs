@@ -7,6 +7,7 @@
 mod certificate;
 mod member;
 pub mod node_key;
+pub mod private;
 mod secret;
 
 pub use certificate::key_of;

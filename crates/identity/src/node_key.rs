@@ -1,13 +1,14 @@
 //! The node's key: 32 random bytes on disk, made at the first start.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
 use zeroshare_wire::datagram::SigningKey;
+
+use crate::private::{make_dir, write_new};
 
 /// The file in the directory for what the node keeps.
 const KEY_FILE: &str = "node-key";
@@ -108,23 +109,6 @@ fn read_key(path: &Path) -> Result<SigningKey, KeyError> {
         path: path.to_owned(),
     })?;
     Ok(SigningKey::from_seed(&seed))
-}
-
-fn make_dir(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 fn sync_dir(dir: &Path) {

@@ -1,14 +1,14 @@
 //! What discovery keeps on disk beside the node's key: what it learnt.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    fs::{self, File},
+    io::{self, Read as _},
     net::SocketAddr,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use zeroshare_identity::private::{make_dir, write_new};
 use zeroshare_membership::{Memory, RememberedBan};
 
 /// What it learnt: lines of text.
@@ -99,23 +99,6 @@ fn format_memory(memory: &Memory, now: SystemTime) -> String {
         Some(format!("ban {} {end} {}\n", ban.address, words.join(" ")))
     });
     format!("{MEMORY_FORMAT}\n") + &peers.chain(bans).collect::<String>()
-}
-
-fn make_dir(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 #[cfg(test)]
