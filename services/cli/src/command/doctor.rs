@@ -15,14 +15,12 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use tokio::time::{Instant, sleep_until};
 use zeroshare_api::deadline;
 use zeroshare_api::health::{Health, check_health_over};
-use zeroshare_wire::pb::discovery::v1::{
-    DescribeNetworkRequest, DescribeNetworkResponse, WatchPeersRequest,
-};
+use zeroshare_wire::pb::discovery::v1::{DescribeNetworkRequest, DescribeNetworkResponse};
 use zeroshare_wire::pb::store::v1::{DescribeStoreRequest, DescribeStoreResponse};
 
+use crate::command::peers::listen;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::reach::{Needs, SERVICES, Services};
@@ -35,9 +33,6 @@ Examples:
   zeroshare doctor
   sudo zeroshare doctor          read the firewall's rules too
   zeroshare doctor --json";
-
-/// Without a node nobody listened before: how long to do so now.
-const LISTEN_TIME: Duration = Duration::from_secs(2);
 
 /// A service of this machine that takes longer is in trouble.
 const ANSWER_TIME: Duration = Duration::from_secs(3);
@@ -148,17 +143,6 @@ async fn node(services: &Services) -> Vec<Finding> {
         });
     }
     findings
-}
-
-/// Gives neighbours time to be heard.
-async fn listen(session: &Session, services: &Services) {
-    session
-        .output
-        .note("no node runs here, so nobody listened before: listening for 2 s");
-    let end = Instant::now() + LISTEN_TIME;
-    // The stream keeps our own discovery busy; its time being over is the usual end.
-    let _ready = services.discovery().watch_peers(WatchPeersRequest {}).await;
-    sleep_until(end).await;
 }
 
 async fn describe(

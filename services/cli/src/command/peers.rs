@@ -79,7 +79,7 @@ async fn list(session: &Session) -> Result<Exit, Failure> {
 }
 
 /// Gives peers time to be heard.
-async fn listen(session: &Session, services: &Services) {
+pub(super) async fn listen(session: &Session, services: &Services) {
     session
         .output
         .note("no node runs here, so nobody listened before: listening for 2 s");
