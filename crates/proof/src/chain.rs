@@ -1,4 +1,5 @@
 use sha2::block_api::compress256;
+use zeroshare_lanes::Message;
 
 /// What SHA-256 has in hand between two blocks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -6,9 +7,6 @@ pub(crate) struct State([u32; 8]);
 
 /// The bytes that SHA-256 takes at a time.
 pub(crate) const BLOCK_BYTES: usize = 64;
-
-/// Blocks of one message before it is the next one's turn: with one the calls cost more, with many nothing overlaps.
-const TURN_BLOCKS: usize = 2;
 
 /// The bytes of a state, and of a digest.
 pub(crate) const STATE_BYTES: usize = 32;
@@ -54,6 +52,18 @@ impl State {
         rest
     }
 
+    /// Says what all whole blocks do to it, for hashing several messages at the same time, and gives back what is left over.
+    pub(crate) fn with_blocks(self, bytes: &[u8]) -> (Message<'_>, &[u8]) {
+        let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
+        let state = self.0;
+        (Message { state, blocks }, rest)
+    }
+
+    /// What came of a message so far.
+    pub(crate) fn of(message: &Message<'_>) -> Self {
+        Self(message.state)
+    }
+
     /// Takes in the last bytes of a file of `size` bytes and the padding: what comes out is the
     /// file's hash.
     pub(crate) fn finish(mut self, last: &[u8], size: u64) -> [u8; STATE_BYTES] {
@@ -71,23 +81,6 @@ impl State {
         padded[length_at..].copy_from_slice(&size.wrapping_mul(8).to_be_bytes());
         self.absorb(padded);
         self.to_bytes()
-    }
-}
-
-/// Takes in whole blocks of several messages in turn, as many of each as the shortest has.
-///
-/// A block waits for the one before it in its message, but not for those of other messages: a processor works on
-/// both at the same time, as far ahead as it looks.
-pub(crate) fn absorb_in_turn<const N: usize>(states: &mut [State; N], messages: [&[u8]; N]) {
-    let messages = messages.map(|bytes| bytes.as_chunks::<BLOCK_BYTES>().0);
-    let shortest = messages.map(<[_]>::len).into_iter().min().unwrap_or(0);
-    let mut at = 0;
-    while at < shortest {
-        let next = (at + TURN_BLOCKS).min(shortest);
-        for (state, blocks) in states.iter_mut().zip(messages) {
-            compress256(&mut state.0, blocks.get(at..next).unwrap_or_default());
-        }
-        at = next;
     }
 }
 

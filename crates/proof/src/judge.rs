@@ -1,7 +1,11 @@
 use zeroshare_content::GRAIN;
 
-use crate::chain::{Blocks, State, absorb_in_turn};
+use crate::chain::{Blocks, State};
 use crate::{GrainVerdict, Midstates, grain_count, grain_len};
+
+/// A grain, as a length of memory.
+const GRAIN_BYTES: usize = 128 * 1024;
+const _: () = assert!(GRAIN_BYTES as u64 == GRAIN, "one grain");
 
 /// Judges grains in a row by a list, however their bytes come, up to the first that does not hold.
 ///
@@ -100,20 +104,24 @@ impl<'a> GrainJudge<'a> {
     }
 }
 
-/// Grains that are hashed in turn where their bytes are all at hand.
-const IN_TURN: usize = 2;
-
 /// Judges grains in a row that are all at hand, from grain `first` on.
+///
+/// Those that lie whole in one part are hashed at the same time; it is best if all do.
 pub fn judge_grains(
     midstates: &Midstates,
     size: u64,
     digest: &[u8; 32],
     first: u32,
-    bytes: &[u8],
+    parts: &[impl AsRef<[u8]>],
 ) -> Judged {
-    let (linked, rest) = link_in_turn(midstates, size, first, bytes);
+    let linked = link_together(midstates, size, first, parts);
     let mut judge = GrainJudge::new(midstates, size, digest, first.saturating_add(linked));
-    judge.update(rest);
+    let mut known = (linked as usize).saturating_mul(GRAIN_BYTES);
+    for part in parts.iter().map(AsRef::as_ref) {
+        let (skipped, rest) = part.split_at(known.min(part.len()));
+        known -= skipped.len();
+        judge.update(rest);
+    }
     let judged = judge.finish();
     Judged {
         linked: linked + judged.linked,
@@ -121,40 +129,28 @@ pub fn judge_grains(
     }
 }
 
-/// Counts the first grains that hold, and gives the bytes behind them: those that are left are judged one by one.
-fn link_in_turn<'b>(
-    midstates: &Midstates,
-    size: u64,
-    first: u32,
-    mut bytes: &'b [u8],
-) -> (u32, &'b [u8]) {
-    let mut linked = 0;
+/// Counts the first grains that hold, of those that end at a midstate and lie whole in one part.
+fn link_together(midstates: &Midstates, size: u64, first: u32, parts: &[impl AsRef<[u8]>]) -> u32 {
     if midstates.grains() != grain_count(size) {
-        return (linked, bytes);
+        return 0;
     }
-    let grain = usize::try_from(GRAIN).unwrap_or(usize::MAX);
-    while let Some((own, rest)) = bytes.split_at_checked(grain.saturating_mul(IN_TURN)) {
-        // The last one has no midstate behind it.
-        let borders: [_; IN_TURN] = std::array::from_fn(|at| {
-            let index = first.checked_add(linked + u32::try_from(at).ok()?)?;
+    let is_whole = |part: &&[u8]| part.len().is_multiple_of(GRAIN_BYTES);
+    let all = parts.iter().map(AsRef::as_ref);
+    // Behind a part that ends within a grain nothing begins at a border.
+    let last = all.clone().find(|part| !is_whole(part));
+    let grains =
+        (all.take_while(is_whole).chain(last)).flat_map(|part| part.as_chunks::<GRAIN_BYTES>().0);
+    let mut hashed: Vec<_> = (first..)
+        .zip(grains)
+        .map_while(|(index, grain)| {
             let behind = midstates.before(index.checked_add(1)?)?;
-            Some((midstates.before(index)?, behind))
-        });
-        let mut parts = own.chunks(grain);
-        let grains = borders.map(|_| parts.next().unwrap_or_default());
-        let mut states = borders.map(|borders| borders.map_or(State::START, |(before, _)| before));
-        if borders.contains(&None) {
-            break;
-        }
-        absorb_in_turn(&mut states, grains);
-        let hold = |(state, borders): (&State, &Option<(State, State)>)| {
-            borders.is_some_and(|(_, behind)| *state == behind)
-        };
-        if !states.iter().zip(&borders).all(hold) {
-            break;
-        }
-        linked += u32::try_from(IN_TURN).unwrap_or(0);
-        bytes = rest;
-    }
-    (linked, bytes)
+            let (message, _) = midstates.before(index)?.with_blocks(grain);
+            Some((message, behind))
+        })
+        .collect();
+    zeroshare_lanes::absorb(hashed.iter_mut().map(|(message, _)| message));
+    let holding = hashed
+        .iter()
+        .take_while(|(message, behind)| State::of(message) == *behind);
+    u32::try_from(holding.count()).unwrap_or(0)
 }

@@ -38,3 +38,4 @@ pub use judge::{GrainJudge, Judged, judge_grains};
 pub use known::{KnownList, ListDigest};
 pub use midstates::{Midstates, MidstatesError, grain_count, grain_len};
 pub use party::Party;
+pub use zeroshare_lanes::lanes;

@@ -13,7 +13,7 @@ const _: () = assert!(S as u64 == GRAIN);
 
 /// Where padding needs a second block (from 56 bytes behind a block's border), and around borders
 /// of blocks and grains.
-const SIZES: [usize; 16] = [
+const SIZES: [usize; 17] = [
     0,
     1,
     55,
@@ -30,6 +30,7 @@ const SIZES: [usize; 16] = [
     2 * S + 63,
     3 * S,
     3 * S + 1,
+    20 * S + 1,
 ];
 
 #[test]
@@ -312,8 +313,14 @@ fn grains_in_a_row_are_judged_as_one_by_one_however_they_come() {
                         .for_each(|part| judge.update(part));
                     assert_eq!(judge.finish(), expected, "{size} by {step} from {first}");
                 }
-                let at_once = judge_grains(&midstates, size as u64, &digest, first, &sent[from..]);
+                let at_once =
+                    judge_grains(&midstates, size as u64, &digest, first, &[&sent[from..]]);
                 assert_eq!(at_once, expected, "{size} at once from {first}");
+                for step in [S - 1, 2 * S, 3 * S + 1] {
+                    let parts: Vec<&[u8]> = sent[from..].chunks(step).collect();
+                    let in_parts = judge_grains(&midstates, size as u64, &digest, first, &parts);
+                    assert_eq!(in_parts, expected, "{size} in parts of {step} from {first}");
+                }
             }
         }
     }
@@ -324,9 +331,9 @@ fn bytes_behind_the_end_and_lists_of_another_length_are_unfit() {
     let bytes = content(2 * S);
     let (digest, midstates) = hashed(&bytes);
     let longer = [&bytes[..], b"!"].concat();
-    let judged = judge_grains(&midstates, bytes.len() as u64, &digest, 0, &longer);
+    let judged = judge_grains(&midstates, bytes.len() as u64, &digest, 0, &[longer]);
     assert_eq!((judged.linked, judged.verdict), (2, GrainVerdict::Unfit));
-    let judged = judge_grains(&midstates, 5 * GRAIN, &digest, 0, &bytes);
+    let judged = judge_grains(&midstates, 5 * GRAIN, &digest, 0, &[bytes]);
     assert_eq!((judged.linked, judged.verdict), (0, GrainVerdict::Unfit));
 }
 

@@ -21,6 +21,9 @@ const LARGE_MANIFESTS: usize = 2;
 /// Parts of one `AddContent` and of one `ReadManifest` are bounded; so is how many of them run.
 const CONCURRENT_CALLS: usize = 16;
 
+/// Each costs a few megabytes: with more calls the memory counts, and there is enough to do for all threads.
+const LARGE_BATCHES: usize = 3;
+
 /// What all calls and fetches of one fetcher share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -45,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) downloads: Arc<Throttle>,
     /// Threads that hash and write.
     pub(crate) writers: Arc<Semaphore>,
+    /// Calls that may collect much before a thread hashes it.
+    pub(crate) large_batches: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -65,6 +70,7 @@ impl Shared {
             downloads: Arc::new(Throttle::new(config.download_limit)),
             // One more than cores, so that one may wait for the disk.
             writers: Arc::new(Semaphore::new(cores + 1)),
+            large_batches: Arc::new(Semaphore::new(LARGE_BATCHES)),
             config,
         }
     }

@@ -150,17 +150,7 @@ impl Driver {
             ..
         } = beginning;
         let (reports_in, reports) = mpsc::channel(REPORTS);
-        let around = Surroundings {
-            content: staged.content(),
-            layout: Arc::new(staged.layout().clone()),
-            staged: staged.clone(),
-            tasks: tasks.clone(),
-            writers: shared.writers.clone(),
-            downloads: shared.downloads.clone(),
-            pace: shared.config.patience.pace,
-            lists: Arc::default(),
-            reports: reports_in,
-        };
+        let around = surroundings(&shared, &staged, &tasks, reports_in);
         let chance = RandomState::new().build_hasher().finish();
         let machine = Transfer::new(missing(&staged), shared.config.transfer.clone(), chance);
         let mut driver = Self {
@@ -423,6 +413,27 @@ async fn next_want(wants: &mut Option<mpsc::Receiver<Want>>) -> Want {
             None => std::future::pending().await,
         },
         None => std::future::pending().await,
+    }
+}
+
+/// What the readers of one fetch need.
+fn surroundings(
+    shared: &Shared,
+    staged: &Arc<Staged>,
+    tasks: &Lifetime,
+    reports: mpsc::Sender<Report>,
+) -> Surroundings {
+    Surroundings {
+        content: staged.content(),
+        layout: Arc::new(staged.layout().clone()),
+        staged: staged.clone(),
+        tasks: tasks.clone(),
+        writers: shared.writers.clone(),
+        large_batches: shared.large_batches.clone(),
+        downloads: shared.downloads.clone(),
+        pace: shared.config.patience.pace,
+        lists: Arc::default(),
+        reports,
     }
 }
 

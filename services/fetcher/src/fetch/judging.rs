@@ -16,7 +16,8 @@ use super::writing::{WriteFault, Written};
 pub(crate) struct SlicePart {
     pub(crate) item: u32,
     pub(crate) offset: u64,
-    pub(crate) bytes: Bytes,
+    /// Each ends at the border of a grain, or with the slice.
+    pub(crate) bytes: Vec<Bytes>,
     /// Whether something lies there that it may differ from.
     pub(crate) is_reread: bool,
     pub(crate) naming: Naming,
@@ -97,12 +98,7 @@ impl SlicePart {
         let first = u32::try_from(self.offset / GRAIN).unwrap_or(u32::MAX);
         let Judged { linked, verdict } =
             judge_grains(list.midstates(), size, &digest, first, &self.bytes);
-        let len = (u64::from(linked) * GRAIN).min(self.bytes.len() as u64);
-        let held = usize::try_from(len)
-            .ok()
-            .and_then(|len| self.bytes.get(..len));
-        let part = (self.offset, held.unwrap_or_default());
-        let put = staged.put_linked(self.item, part, source, list.digest());
+        let put = self.put_linked(staged, source, (list, linked));
         let verdict_fault = match verdict {
             GrainVerdict::Linked => None,
             GrainVerdict::Broken | GrainVerdict::Unfit => Some(WriteFault::Wrong),
@@ -118,19 +114,53 @@ impl SlicePart {
         }
     }
 
-    fn write_unjudged(&self, staged: &Staged, source: SourceId) -> Written {
-        let differs = self.is_reread && differs(staged, self.item, self.offset, &self.bytes);
-        let put = if self.is_reread && !differs {
-            Ok(())
-        } else {
-            staged.put_slice(self.item, self.offset, &self.bytes, source)
-        };
-        Written {
-            differs,
-            verdict: Verdict::Unjudged,
-            fault: put.err().map(WriteFault::from),
-            ..Written::default()
+    fn put_linked(
+        &self,
+        staged: &Staged,
+        source: SourceId,
+        (list, linked): (&KnownList, u32),
+    ) -> Result<(), PutError> {
+        let mut left = u64::from(linked) * GRAIN;
+        for (offset, bytes) in self.parts() {
+            let len = left.min(bytes.len() as u64);
+            left -= len;
+            let held = usize::try_from(len).ok().and_then(|len| bytes.get(..len));
+            let part = (offset, held.unwrap_or_default());
+            staged.put_linked(self.item, part, source, list.digest())?;
         }
+        Ok(())
+    }
+
+    fn write_unjudged(&self, staged: &Staged, source: SourceId) -> Written {
+        let mut written = Written {
+            verdict: Verdict::Unjudged,
+            ..Written::default()
+        };
+        for (offset, bytes) in self.parts() {
+            let differs = self.is_reread && differs(staged, self.item, offset, bytes);
+            written.differs |= differs;
+            if self.is_reread && !differs {
+                continue;
+            }
+            if let Err(error) = staged.put_slice(self.item, offset, bytes, source) {
+                written.fault = Some(WriteFault::from(error));
+                break;
+            }
+        }
+        written
+    }
+
+    /// The buffers, and where each begins in its file.
+    fn parts(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.bytes.iter().scan(self.offset, |at, bytes| {
+            let offset = *at;
+            *at += bytes.len() as u64;
+            Some((offset, bytes.as_ref()))
+        })
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes.iter().map(|bytes| bytes.len() as u64).sum()
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) struct Surroundings {
     pub(crate) staged: Arc<Staged>,
     pub(crate) tasks: Lifetime,
     pub(crate) writers: Arc<Semaphore>,
+    pub(crate) large_batches: Arc<Semaphore>,
     pub(crate) downloads: Arc<Throttle>,
     pub(crate) pace: PaceRule,
     pub(crate) lists: Arc<Lists>,

@@ -14,7 +14,7 @@ use super::judging::{Naming, SlicePart, Verdict};
 pub(crate) const LARGE_ITEM_BYTES: u64 = 1024 * 1024;
 
 /// Entries are hashed together up to so many bytes, so that they are still at hand when they are written.
-const TOGETHER_BYTES: usize = 256 * 1024;
+const TOGETHER_BYTES: usize = 1024 * 1024;
 
 /// Something to be hashed and written in one go.
 #[derive(Debug)]
@@ -230,16 +230,16 @@ impl Cutter {
             } => {
                 let grain = usize::try_from(GRAIN).unwrap_or(usize::MAX);
                 let misplaced = usize::try_from(*offset % GRAIN).unwrap_or(0);
-                let len = slice_part_len(&self.bytes, grain, misplaced, self.left == 0)?;
+                let bytes = slice_part(&mut self.bytes, grain, misplaced, self.left == 0);
                 let job = Job::SlicePart(SlicePart {
                     item: *item,
                     offset: *offset,
                     is_reread: *is_reread,
-                    bytes: self.bytes.take(len)?,
+                    bytes,
                     naming: naming.clone(),
                 });
                 *offset += job.len();
-                Some(job)
+                (job.len() > 0).then_some(job)
             }
             CutKind::Items { items, offset } => {
                 let size = item_size(&self.layout, items.start);
@@ -275,20 +275,23 @@ impl Cutter {
     }
 }
 
-/// How much of a slice is cut off: grains are proven one by one, so it ends at a grain's border or with the slice, and preferably
-/// where a buffer ends, since nothing is copied then.
-fn slice_part_len(bytes: &Chunks, grain: usize, misplaced: usize, is_end: bool) -> Option<usize> {
-    let whole_grains = |len: usize| ((misplaced + len) / grain * grain).saturating_sub(misplaced);
-    let in_one = whole_grains(bytes.contiguous());
-    if in_one > 0 {
-        return Some(in_one);
+/// What is cut off a slice: grains are proven one by one, so each buffer ends at a grain's border or with the slice, and
+/// preferably where one ended that came, since nothing is copied then.
+fn slice_part(bytes: &mut Chunks, grain: usize, misplaced: usize, is_end: bool) -> Vec<Bytes> {
+    let mut part = Vec::new();
+    let mut inside = misplaced;
+    while !bytes.is_empty() {
+        let border = grain - inside;
+        let in_one = ((inside + bytes.contiguous()) / grain * grain).saturating_sub(inside);
+        let len = if in_one > 0 { in_one } else { border };
+        match bytes.take(len) {
+            Some(own) => part.push(own),
+            None if is_end => part.push(bytes.split_to(len).into_bytes()),
+            None => break,
+        }
+        inside = 0;
     }
-    let first_border = grain - misplaced;
-    if bytes.len() >= first_border {
-        Some(first_border)
-    } else {
-        is_end.then_some(bytes.len())
-    }
+    part
 }
 
 impl Job {
@@ -296,7 +299,7 @@ impl Job {
         match self {
             Self::Items { bytes, .. } => bytes.len() as u64,
             Self::ItemPart { bytes, .. } => bytes.len() as u64,
-            Self::SlicePart(part) => part.bytes.len() as u64,
+            Self::SlicePart(part) => part.len(),
         }
     }
 
@@ -363,8 +366,10 @@ mod tests {
                         panic!("not of a slice")
                     };
                     assert_eq!(offset, end);
-                    end += bytes.len() as u64;
-                    assert!(end % GRAIN == 0 || end == start + len as u64);
+                    for bytes in bytes {
+                        end += bytes.len() as u64;
+                        assert!(end % GRAIN == 0 || end == start + len as u64);
+                    }
                 }
                 assert_eq!(end, start + len as u64);
             }
@@ -378,12 +383,11 @@ mod tests {
         let bytes = Bytes::from(vec![1; 2 * 128 * 1024 + 5]);
         cutter.push(bytes.clone());
         let jobs: Vec<Job> = std::iter::from_fn(|| cutter.cut()).collect();
-        let [
-            Job::SlicePart(SlicePart { bytes: grains, .. }),
-            Job::SlicePart(SlicePart { bytes: rest, .. }),
-        ] = &jobs[..]
-        else {
-            panic!("two jobs")
+        let [Job::SlicePart(SlicePart { bytes: parts, .. })] = &jobs[..] else {
+            panic!("one job")
+        };
+        let [grains, rest] = &parts[..] else {
+            panic!("whole grains, and the rest")
         };
         assert_eq!((grains.len(), rest.len()), (2 * 128 * 1024, 5));
         assert_eq!(grains.as_ptr(), bytes.as_ptr());

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
+use zeroshare_content::GRAIN;
+use zeroshare_proof::lanes;
 use zeroshare_staging::{SourceId, Staged};
 use zeroshare_transfer::{CallEnd, Part as UnitPart, UnitId, UnitOutcome};
 
@@ -15,8 +17,20 @@ use super::{Reader, Report, WantedUnit};
 /// Batches of one call that wait for a thread or run: one is written while the next one is read.
 const MAX_BATCHES: usize = 2;
 
-/// Small enough to keep eight providers' worth of them, large enough to be worth a thread's while.
+/// Small enough to keep many calls' worth of them, large enough to be worth a thread's while.
 const BATCH_BYTES: usize = 512 * 1024;
+
+/// What a thread gets in one go where few calls run: as many grains as are hashed at the same time. More than that gains nothing, and
+/// leaves the processor's cache.
+fn large_batch_bytes() -> usize {
+    let grain = usize::try_from(GRAIN).unwrap_or(usize::MAX);
+    lanes()
+        .saturating_mul(grain)
+        .clamp(BATCH_BYTES, MAX_BATCH_BYTES)
+}
+
+/// However many could be hashed at the same time.
+const MAX_BATCH_BYTES: usize = 2 * 1024 * 1024;
 
 /// Units that end in one batch: a report each, for which there is room.
 const BATCH_ENDS: usize = 64;
@@ -28,6 +42,7 @@ pub(super) struct Writing<'a> {
     /// What is written next, once it is enough.
     batch: Batch,
     open: Option<OpenUnit>,
+    enough: Enough,
     /// Results of the unit whose end comes next.
     sum: Written,
     /// The units that turned out wrong: what else came of them does not count. Only the first is reported, since the call ends
@@ -63,6 +78,14 @@ enum Done {
     Ended(UnitId),
 }
 
+/// When a batch is large enough.
+#[derive(Debug)]
+struct Enough {
+    bytes: usize,
+    /// What lets it be large, until the call ends.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
 struct Running {
     handle: JoinHandle<Vec<Done>>,
     /// The most reports that come of it: one for each unit that ends, and one of a fault.
@@ -81,8 +104,8 @@ impl Batch {
         self.steps.push(Step::End(unit));
     }
 
-    fn is_enough(&self) -> bool {
-        self.bytes >= BATCH_BYTES || self.ends >= BATCH_ENDS
+    fn is_enough(&self, enough: usize) -> bool {
+        self.bytes >= enough || self.ends >= BATCH_ENDS
     }
 
     fn run(self, staged: &Staged, source: SourceId) -> Vec<Done> {
@@ -96,6 +119,20 @@ impl Batch {
     }
 }
 
+impl Enough {
+    fn new(reader: &Reader) -> Self {
+        let permit = reader.around.large_batches.clone().try_acquire_owned().ok();
+        let bytes = match permit {
+            Some(_) => large_batch_bytes(),
+            None => BATCH_BYTES,
+        };
+        Self {
+            bytes,
+            _permit: permit,
+        }
+    }
+}
+
 impl<'a> Writing<'a> {
     pub(super) fn new(reader: &'a Reader) -> Self {
         Self {
@@ -103,6 +140,7 @@ impl<'a> Writing<'a> {
             batches: VecDeque::new(),
             batch: Batch::default(),
             open: None,
+            enough: Enough::new(reader),
             sum: Written::default(),
             failed: Vec::new(),
         }
@@ -130,7 +168,7 @@ impl<'a> Writing<'a> {
             return Ok(());
         };
         open.cutter.push(bytes);
-        if self.batch.bytes + open.cutter.waiting() >= BATCH_BYTES {
+        if self.batch.bytes + open.cutter.waiting() >= self.enough.bytes {
             self.cut();
             self.submit_if_enough().await?;
         }
@@ -164,7 +202,7 @@ impl<'a> Writing<'a> {
     }
 
     async fn submit_if_enough(&mut self) -> Result<(), CallEnd> {
-        if self.batch.is_enough() {
+        if self.batch.is_enough(self.enough.bytes) {
             self.submit().await
         } else {
             Ok(())
