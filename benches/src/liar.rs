@@ -45,6 +45,7 @@ struct Stage<'a> {
     held: std::path::PathBuf,
     digest: Vec<u8>,
     bytes: u64,
+    piece_bytes: u64,
     _nodes: Vec<Node>,
 }
 
@@ -61,13 +62,21 @@ impl Liar {
     pub(crate) fn run(&self, options: &Options) -> Result<()> {
         need(&["ip", "nft"])?;
         let mut book = Book::open("liar", options)?;
+        for size in [options.size(64, 16), options.size(1024, 32)] {
+            self.run_sized(size, &mut book, options)?;
+        }
+        book.close()
+    }
+
+    fn run_sized(&self, mib: usize, book: &mut Book<'_>, options: &Options) -> Result<()> {
         let lan = Lan::new(PROVIDERS + 1)?;
-        let stage = self.stage(&lan, options)?;
+        let stage = self.stage(&lan, mib)?;
         book.fact(format!(
-            "{PROVIDERS} providers at {} Mbit/s each, one of which lies; {} MiB; wasted is what was received beyond the content, in pieces; the \
-             worst of all rounds.",
+            "{PROVIDERS} providers at {} Mbit/s each, one of which lies; {} MiB; wasted is what was received beyond the content, in pieces of {} KiB; \
+             the worst of all rounds.",
             self.mbit,
-            stage.bytes >> 20
+            stage.bytes >> 20,
+            stage.piece_bytes >> 10,
         ));
         for (name, faults) in kinds() {
             if !options.wants(name) {
@@ -78,7 +87,7 @@ impl Liar {
                 worst = worst.or_worse(stage.fetch_beside(&faults)?);
             }
             let finding = |what: &str, value: f64, most: Option<f64>| {
-                Finding::figure(8, &format!("a liar of 8, {name}: {what}"), value, "")
+                Finding::figure(8, &format!("{mib} MiB, {name}: {what}"), value, "")
                     .target(most.map(Target::AtMost))
             };
             book.add([
@@ -88,14 +97,14 @@ impl Liar {
                 finding("the liar banned", worst.liar_banned, None),
             ]);
         }
-        book.close()
+        Ok(())
     }
 
-    fn stage<'a>(&self, lan: &'a Lan, options: &Options) -> Result<Stage<'a>> {
+    fn stage<'a>(&self, lan: &'a Lan, mib: usize) -> Result<Stage<'a>> {
         let crowd = Crowd::new(lan, self.mbit)?;
         let place = Place::tmpfs()?;
         let directory = place.fresh()?;
-        let work = Work::single(&directory.join("tree"), options.size(64, 16))?;
+        let work = Work::single(&directory.join("tree"), mib)?;
         let mut nodes = Vec::new();
         let mut found = None;
         for number in 1..PROVIDERS {
@@ -104,10 +113,11 @@ impl Liar {
             let node = seat.node(&[])?;
             let id = seat.run(seat.zeroshare(&["add", &work.tree.to_string_lossy()])?)?;
             seat.wait_until_offered(1, Duration::from_mins(1))?;
-            found = Some((seat.store().join(&id), id));
+            let pieces = seat.ask(&["list"])?["contents"][0]["total_pieces"].as_u64();
+            found = Some((seat.store().join(&id), id, pieces.context("no pieces")?));
             nodes.push(node);
         }
-        let (held, id) = found.context("nobody has it")?;
+        let (held, id, pieces) = found.context("nobody has it")?;
         Ok(Stage {
             crowd,
             place,
@@ -115,6 +125,7 @@ impl Liar {
             held,
             id,
             bytes: work.bytes,
+            piece_bytes: work.bytes / pieces.max(1),
             _nodes: nodes,
         })
     }
@@ -124,6 +135,7 @@ impl Liar {
 fn kinds() -> Vec<(&'static str, Vec<Fault>)> {
     let wrong = Fault::WrongBytes(Which::Slices);
     vec![
+        ("none that lies", Vec::new()),
         ("wrong slices", vec![wrong.clone()]),
         (
             "wrong slices without midstates",
@@ -162,8 +174,6 @@ impl Stage<'_> {
             .iter()
             .filter_map(|peer| peer["received_bytes"].as_u64())
             .sum();
-        let pieces = seat.ask(&["list"])?["contents"][0]["total_pieces"].as_u64();
-        let piece_bytes = self.bytes / pieces.unwrap_or(1).max(1);
         let is_wrong = digest(&Path::new(path).join(SINGLE))? != self.digest;
         let banned = banned(&seat)?;
         let liar = self.crowd.host(PROVIDERS).address();
@@ -176,20 +186,18 @@ impl Stage<'_> {
         Ok(Seen {
             wrong: f64::from(u8::from(is_wrong)),
             honest_banned: (banned.len() - of_liar) as f64,
-            wasted_pieces: received.saturating_sub(self.bytes) as f64 / piece_bytes as f64,
+            wasted_pieces: received.saturating_sub(self.bytes) as f64 / self.piece_bytes as f64,
             liar_banned: of_liar.min(1) as f64,
         })
     }
 }
 
-/// One address of each peer that is banned.
+/// The addresses that are banned.
 fn banned(seat: &Seat<'_>) -> Result<Vec<String>> {
     let peers = seat.ask(&["peers"])?;
-    let peers = peers["peers"].as_array().context("no peers")?;
-    let banned = peers.iter().filter(|peer| !peer["ban_end_time"].is_null());
-    Ok(banned
-        .map(|peer| peer["addresses"][0].as_str().unwrap_or_default().to_owned())
-        .collect())
+    let bans = peers["bans"].as_array().context("no bans")?;
+    let addresses = bans.iter().filter_map(|ban| ban["address"].as_str());
+    Ok(addresses.map(str::to_owned).collect())
 }
 
 impl Seen {

@@ -18,6 +18,7 @@ mod book;
 mod cold;
 mod crowd;
 mod finding;
+mod hash;
 mod idle;
 mod index;
 mod lab;
@@ -66,7 +67,7 @@ enum Bench {
     Transfer(transfer::Transfer),
     /// A tree of one byte, from the command to the commit (about 2 minutes).
     Latency(latency::Latency),
-    /// One liar among eight, of each kind (about 2 minutes).
+    /// One liar among eight, of each kind (about 8 minutes).
     Liar(liar::Liar),
     /// A new version of what is here already (about 1 minute).
     Reuse(reuse::Reuse),
@@ -76,6 +77,8 @@ enum Bench {
     Slow(slow::Slow),
     /// First indexing, and a start with many trees (about 3 minutes).
     Index(index::Index),
+    /// SHA-256 on one core (a few seconds).
+    Hash(hash::Hash),
     /// All of them, one after the other (about an hour).
     All,
     /// Prints the tables of what was kept, and draws the plots.
@@ -123,6 +126,7 @@ impl Bench {
             Self::Memory(memory) => memory.run(options),
             Self::Slow(slow) => slow.run(options),
             Self::Index(index) => index.run(options),
+            Self::Hash(hash) => hash.run(options),
             Self::All => all(options),
             Self::Report(report) => report.run(options),
             Self::ServeBulk(serve) => serve.run(),
@@ -134,9 +138,9 @@ impl Bench {
 }
 
 /// Each benchmark with its own settings as they come.
-const ALL: [&str; 11] = [
+const ALL: [&str; 12] = [
     "pair", "transfer", "latency", "swarm", "cold", "liar", "reuse", "memory", "slow", "index",
-    "idle",
+    "idle", "hash",
 ];
 
 /// Runs all; one that fails does not keep the others from running.
