@@ -6,6 +6,7 @@
 mod common;
 mod file;
 mod interface_name;
+mod opened;
 mod parsed;
 mod static_peer;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 pub use common::{CommonConfig, CommonSettings, LogConfig, LogSettings};
 pub use file::{ConfigFile, load_file};
 pub use interface_name::{AloneReason, InterfaceName, InterfaceNameError, LeftAlone};
+pub use opened::{OpenedSettings, TABLES};
 pub use parsed::parsed;
 pub use static_peer::{StaticPeer, StaticPeerError};
 
