@@ -339,7 +339,8 @@ mod tests {
         for mut flavour in flavours {
             let runtime = flavour.build().unwrap();
             let ended = runtime.handle().clone();
-            runtime.shutdown_background();
+            // Its threads drop what is spawned until the last of them has ended, and not at once.
+            runtime.shutdown_timeout(LONG);
             let lifetime = Lifetime::new();
             let (done, wait) = std::sync::mpsc::channel();
             let spawning = lifetime.clone();

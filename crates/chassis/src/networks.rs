@@ -9,10 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer};
 use tracing::warn;
 
-use crate::settings::LeftAlone;
+use crate::settings::{LeftAlone, parsed};
 
 /// How old the list of interfaces may be: a peer that asks just after a cable was plugged in waits at most that long.
 const REFRESH: Duration = Duration::from_secs(3);
@@ -104,9 +104,7 @@ impl fmt::Display for Network {
 
 impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        parsed(deserializer)
     }
 }
 

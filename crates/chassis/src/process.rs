@@ -1,6 +1,6 @@
 //! A service as a process of its own: runtime, telemetry, signals, and an orderly end.
 
-use std::{error::Error, io, time::Duration};
+use std::{error::Error, io, process::ExitCode, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime;
@@ -89,6 +89,21 @@ async fn run_in_runtime<E>(
         .stop_on_signal(&lifetime, all)
         .await
         .map_err(ProcessError::Work)
+}
+
+/// How the process of a service ends: what failed is told on standard error.
+#[expect(
+    clippy::print_stderr,
+    reason = "nothing logs before telemetry runs, nor after it ended"
+)]
+pub fn exit_code<E: AsRef<dyn Error>>(service: &str, outcome: Result<(), E>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{service}: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// An error and what caused it, on one line.

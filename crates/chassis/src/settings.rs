@@ -6,6 +6,8 @@
 mod common;
 mod file;
 mod interface_name;
+mod opened;
+mod parsed;
 mod static_peer;
 
 use std::path::PathBuf;
@@ -13,6 +15,8 @@ use std::path::PathBuf;
 pub use common::{CommonConfig, CommonSettings, LogConfig, LogSettings};
 pub use file::{ConfigFile, load_file};
 pub use interface_name::{AloneReason, InterfaceName, InterfaceNameError, LeftAlone};
+pub use opened::{OpenedSettings, TABLES};
+pub use parsed::parsed;
 pub use static_peer::{StaticPeer, StaticPeerError};
 
 /// Why settings were refused.

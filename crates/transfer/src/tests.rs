@@ -1,5 +1,6 @@
 //! A world to simulate transfers in.
 
+mod blaming;
 mod cold;
 mod followed;
 mod late_lists;

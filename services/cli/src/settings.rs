@@ -6,7 +6,7 @@ use clap::{Args, Parser};
 use zeroshare_chassis::Env;
 use zeroshare_chassis::places::Owner;
 use zeroshare_chassis::settings::{
-    CommonConfig, CommonSettings, ConfigFile, LogSettings, SettingsError,
+    CommonConfig, CommonSettings, ConfigFile, LogSettings, SettingsError, TABLES,
 };
 use zeroshare_discovery::{DiscoveryConfig, DiscoverySettings};
 use zeroshare_fetcher::{FetcherConfig, FetcherSettings};
@@ -14,9 +14,6 @@ use zeroshare_store::{StoreConfig, StoreSettings};
 
 use crate::exit::Exit;
 use crate::failure::{Failure, chain};
-
-/// The tables of the configuration file.
-pub const TABLES: [&str; 5] = ["common", "discovery", "store", "fetcher", "log"];
 
 /// What flags and environment say, for all services.
 #[derive(Debug, Clone, Default, Args)]

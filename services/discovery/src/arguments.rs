@@ -6,15 +6,13 @@ use clap::{Parser, Subcommand};
 use tracing::info;
 use zeroshare_api::{connect::LocalEndpoint, health::health};
 use zeroshare_chassis::{
-    Env, process,
-    settings::{CommonConfig, CommonSettings, ConfigFile, LogConfig, LogSettings},
+    Env,
+    process::{self, exit_code},
+    settings::{CommonConfig, CommonSettings, LogSettings, OpenedSettings},
     telemetry::TelemetrySettings,
 };
 
 use crate::{DiscoveryConfig, DiscoveryListeners, DiscoverySettings, run};
-
-/// Every table that the file may have: services of one machine share it.
-const TABLES: [&str; 5] = ["common", "discovery", "store", "fetcher", "log"];
 
 /// What the process is called in traces.
 const SERVICE: &str = "zeroshare-discovery";
@@ -44,29 +42,27 @@ enum Command {
 
 /// Does what the arguments say, and says how it ended.
 pub fn main(arguments: Arguments) -> ExitCode {
-    match arguments.act() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&error);
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(SERVICE, arguments.act())
 }
 
 impl Arguments {
     fn act(self) -> anyhow::Result<()> {
-        let env = Env::of_process();
-        let usual =
-            CommonConfig::resolve(self.common.clone(), CommonSettings::default(), &env)?.places;
-        let file = ConfigFile::open(self.config.as_deref(), &usual.config_file, &TABLES)?;
-        let common = CommonConfig::resolve(self.common, file.table("common")?, &env)?;
+        let config_file = self.config.as_deref();
+        let opened = OpenedSettings::open(self.common, config_file, Env::of_process())?;
         if let Some(Command::Health) = self.command {
-            let endpoint = LocalEndpoint::Unix(common.places.socket("discovery"));
+            let endpoint = LocalEndpoint::Unix(opened.common.places.socket("discovery"));
             return Ok(health("discovery", endpoint)?);
         }
-        let config = DiscoveryConfig::resolve(self.discovery, file.table("discovery")?, &common)?;
-        let log = LogConfig::resolve(&self.log, &file.table("log")?);
-        serve(&common, config, &TelemetrySettings::new(SERVICE, log, &env))
+        let config = DiscoveryConfig::resolve(
+            self.discovery,
+            opened.file.table("discovery")?,
+            &opened.common,
+        )?;
+        serve(
+            &opened.common,
+            config,
+            &opened.telemetry(SERVICE, &self.log)?,
+        )
     }
 }
 
@@ -82,12 +78,4 @@ fn serve(
         run(config, listeners, lifetime).await
     })?;
     Ok(())
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "nothing logs before telemetry runs, nor after it ended"
-)]
-fn report(error: &anyhow::Error) {
-    eprintln!("{SERVICE}: {error:#}");
 }

@@ -26,6 +26,7 @@ use zeroshare_membership::{Arrival, Destination, Interface, Road, Transmit};
 
 use self::group::GroupSocket;
 pub(crate) use self::unicast::UnicastSockets;
+use self::way::Ways;
 use crate::interfaces::UsableInterface;
 
 /// The IPv4 group: in the site-local part of the administratively scoped addresses (RFC 2365), which routers do not
@@ -60,6 +61,7 @@ pub(crate) struct Sockets {
     inbox: Inbox,
     lifetime: Lifetime,
     interfaces: Vec<UsableInterface>,
+    ways: Ways,
     roads: BTreeMap<(u32, Road), RoadState>,
     /// What the machine was last told.
     told: Vec<Interface>,
@@ -107,6 +109,7 @@ impl Sockets {
             inbox,
             lifetime,
             interfaces: Vec::new(),
+            ways: Ways::default(),
             roads: BTreeMap::new(),
             told: Vec::new(),
             sent: 0,
@@ -158,6 +161,7 @@ impl Sockets {
     ) -> Vec<Interface> {
         // Memberships end with an interface, and a changed one may have new broadcast addresses.
         let before = std::mem::replace(&mut self.interfaces, interfaces);
+        self.ways.forget();
         let kept = |index: u32| {
             let of = |list: &[UsableInterface]| list.iter().find(|one| one.index == index).cloned();
             let new = of(&self.interfaces);
@@ -252,7 +256,7 @@ impl Sockets {
         match transmit.destination {
             Destination::One(address) => {
                 let sent = self
-                    .check_way(address)
+                    .check_way(now, address)
                     .and_then(|()| self.unicast.send(address, payload));
                 let refusal = sent.err();
                 self.sent += u64::from(refusal.is_none());
@@ -268,8 +272,13 @@ impl Sockets {
     }
 
     /// Fails where the system's routes lead to a neighbour through a network that is not in use.
-    pub(crate) fn check_way(&self, to: SocketAddr) -> io::Result<()> {
-        way::check(to, &self.interfaces)
+    pub(crate) fn check_way(&mut self, now: Instant, to: SocketAddr) -> io::Result<()> {
+        self.ways.check(now, to, &self.interfaces)
+    }
+
+    /// Looks up the system's routes again.
+    pub(crate) fn forget_ways(&mut self) {
+        self.ways.forget();
     }
 
     fn send_to_all(&mut self, now: Instant, key: (u32, Road), payload: &[u8]) -> Sent {

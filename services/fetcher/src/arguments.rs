@@ -6,17 +6,13 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use zeroshare_api::connect::LocalEndpoint;
 use zeroshare_api::health::health;
+use zeroshare_chassis::Env;
 use zeroshare_chassis::listen::LocalListener;
-use zeroshare_chassis::settings::{
-    CommonConfig, CommonSettings, ConfigFile, LogConfig, LogSettings,
-};
+use zeroshare_chassis::process::{self, exit_code};
+use zeroshare_chassis::settings::{CommonConfig, CommonSettings, LogSettings, OpenedSettings};
 use zeroshare_chassis::telemetry::TelemetrySettings;
-use zeroshare_chassis::{Env, process};
 
 use crate::{FetcherConfig, FetcherListeners, FetcherSettings, run};
-
-/// Every table that the file may have: services of one machine share it.
-const TABLES: [&str; 5] = ["common", "discovery", "store", "fetcher", "log"];
 
 /// What the process is called in traces.
 const SERVICE: &str = "zeroshare-fetcher";
@@ -46,29 +42,24 @@ enum Command {
 
 /// Does what the arguments say, and says how it ended.
 pub fn main(arguments: Arguments) -> ExitCode {
-    match arguments.act() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&error);
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(SERVICE, arguments.act())
 }
 
 impl Arguments {
     fn act(self) -> anyhow::Result<()> {
-        let env = Env::of_process();
-        let usual =
-            CommonConfig::resolve(self.common.clone(), CommonSettings::default(), &env)?.places;
-        let file = ConfigFile::open(self.config.as_deref(), &usual.config_file, &TABLES)?;
-        let common = CommonConfig::resolve(self.common, file.table("common")?, &env)?;
+        let config_file = self.config.as_deref();
+        let opened = OpenedSettings::open(self.common, config_file, Env::of_process())?;
         if let Some(Command::Health) = self.command {
-            let endpoint = LocalEndpoint::Unix(common.places.socket("fetcher"));
+            let endpoint = LocalEndpoint::Unix(opened.common.places.socket("fetcher"));
             return Ok(health("fetcher", endpoint)?);
         }
-        let config = FetcherConfig::resolve(self.fetcher, file.table("fetcher")?, &common)?;
-        let log = LogConfig::resolve(&self.log, &file.table("log")?);
-        serve(&common, config, &TelemetrySettings::new(SERVICE, log, &env))
+        let config =
+            FetcherConfig::resolve(self.fetcher, opened.file.table("fetcher")?, &opened.common)?;
+        serve(
+            &opened.common,
+            config,
+            &opened.telemetry(SERVICE, &self.log)?,
+        )
     }
 }
 
@@ -89,12 +80,4 @@ fn serve(
         run(config, listeners, lifetime).await
     })?;
     Ok(())
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "nothing logs before telemetry runs, nor after it ended"
-)]
-fn report(error: &anyhow::Error) {
-    eprintln!("{SERVICE}: {error:#}");
 }

@@ -5,18 +5,13 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use zeroshare_api::connect::{LocalEndpoint, local_channel};
-use zeroshare_chassis::settings::{
-    CommonConfig, CommonSettings, ConfigFile, LogConfig, LogSettings,
-};
-use zeroshare_chassis::telemetry::TelemetrySettings;
-use zeroshare_chassis::{Env, process};
+use zeroshare_chassis::Env;
+use zeroshare_chassis::process::{self, exit_code};
+use zeroshare_chassis::settings::{CommonSettings, LogSettings, OpenedSettings};
 use zeroshare_shelf::{Environment, feed_caches};
 
 use crate::run::RunError;
 use crate::settings::{Backing, MountConfig};
-
-/// Every table that the file may have: services of one machine share it.
-const TABLES: [&str; 5] = ["common", "discovery", "store", "fetcher", "log"];
 
 /// What the process is called in traces.
 const SERVICE: &str = "zeroshare-mount";
@@ -45,25 +40,16 @@ pub struct Arguments {
 
 /// Does what the arguments say, and says how it ended.
 pub fn main(arguments: Arguments) -> ExitCode {
-    match arguments.act() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&error);
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(SERVICE, arguments.act())
 }
 
 impl Arguments {
     fn act(self) -> anyhow::Result<()> {
-        let env = Env::of_process();
-        let usual =
-            CommonConfig::resolve(self.common.clone(), CommonSettings::default(), &env)?.places;
-        let file = ConfigFile::open(self.config.as_deref(), &usual.config_file, &TABLES)?;
-        let common = CommonConfig::resolve(self.common, file.table("common")?, &env)?;
-        let log = LogConfig::resolve(&self.log, &file.table("log")?);
-        let telemetry = TelemetrySettings::new(SERVICE, log, &env);
-        let channel = |service| local_channel(&LocalEndpoint::Unix(common.places.socket(service)));
+        let config_file = self.config.as_deref();
+        let opened = OpenedSettings::open(self.common, config_file, Env::of_process())?;
+        let telemetry = opened.telemetry(SERVICE, &self.log)?;
+        let channel =
+            |service| local_channel(&LocalEndpoint::Unix(opened.common.places.socket(service)));
         let config = MountConfig {
             dir: self.dir,
             allow_other: self.allow_other || rustix::process::geteuid().is_root(),
@@ -83,12 +69,4 @@ impl Arguments {
         })?;
         Ok(())
     }
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "nothing logs before telemetry runs, nor after it ended"
-)]
-fn report(error: &anyhow::Error) {
-    eprintln!("{SERVICE}: {error:#}");
 }

@@ -6,18 +6,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use zeroshare_api::connect::LocalEndpoint;
 use zeroshare_api::health::health;
+use zeroshare_chassis::Env;
 use zeroshare_chassis::listen::{LocalListener, bind_lan};
+use zeroshare_chassis::process::{self, exit_code};
 use zeroshare_chassis::restrict::restrict_thread;
-use zeroshare_chassis::settings::{
-    CommonConfig, CommonSettings, ConfigFile, LogConfig, LogSettings,
-};
-use zeroshare_chassis::telemetry::{TelemetrySettings, before_start};
-use zeroshare_chassis::{Env, process};
+use zeroshare_chassis::settings::{CommonConfig, CommonSettings, LogSettings, OpenedSettings};
+use zeroshare_chassis::telemetry::before_start;
 
 use crate::{StoreConfig, StoreListeners, StoreSettings, run};
-
-/// Every table that the file may have: services of one machine share it.
-const TABLES: [&str; 5] = ["common", "discovery", "store", "fetcher", "log"];
 
 /// What the process is called in traces.
 const SERVICE: &str = "zeroshare-store";
@@ -47,32 +43,23 @@ enum Command {
 
 /// Does what the arguments say, and says how it ended.
 pub fn main(arguments: Arguments) -> ExitCode {
-    match arguments.act() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report(&error);
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(SERVICE, arguments.act())
 }
 
 impl Arguments {
     fn act(self) -> anyhow::Result<()> {
-        let env = Env::of_process();
-        let usual =
-            CommonConfig::resolve(self.common.clone(), CommonSettings::default(), &env)?.places;
-        let file = ConfigFile::open(self.config.as_deref(), &usual.config_file, &TABLES)?;
-        let common = CommonConfig::resolve(self.common, file.table("common")?, &env)?;
+        let config_file = self.config.as_deref();
+        let opened = OpenedSettings::open(self.common, config_file, Env::of_process())?;
         if let Some(Command::Health) = self.command {
-            let endpoint = LocalEndpoint::Unix(common.places.socket("store"));
+            let endpoint = LocalEndpoint::Unix(opened.common.places.socket("store"));
             return Ok(health("store", endpoint)?);
         }
-        let log = LogConfig::resolve(&self.log, &file.table("log")?);
-        let telemetry = TelemetrySettings::new(SERVICE, log, &env);
+        let telemetry = opened.telemetry(SERVICE, &self.log)?;
         // What is wrong with the stores, the port or the restriction is said before anything runs.
         let (config, listeners) = before_start(&telemetry, || -> anyhow::Result<_> {
-            let config = StoreConfig::resolve(self.store, file.table("store")?, &common)?;
-            prepare(&common, config)
+            let config =
+                StoreConfig::resolve(self.store, opened.file.table("store")?, &opened.common)?;
+            prepare(&opened.common, config)
         })??;
         process::run(&telemetry, async move |lifetime| {
             run(config, listeners, lifetime).await
@@ -103,12 +90,4 @@ fn prepare(
         &common.places.cache_dir,
     ))?);
     Ok((config, StoreListeners { local, lan, tls }))
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "nothing logs before telemetry runs, nor after it ended"
-)]
-fn report(error: &anyhow::Error) {
-    eprintln!("{SERVICE}: {error:#}");
 }

@@ -15,4 +15,6 @@ pub use host::{Host, Output, Running};
 pub use lan::Lan;
 pub use names::NameServer;
 pub use programs::{PROGRAM, program, wait_until};
-pub use trees::{hello_tree, local_feed, noisy_tree, real_tree, zero_install_add};
+pub use trees::{
+    hello_tree, local_feed, noisy_tree, real_tree, zero_install_add, zero_install_hello,
+};

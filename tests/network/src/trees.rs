@@ -88,6 +88,13 @@ pub fn zero_install_add(host: &Host, tree: &Path) -> anyhow::Result<String> {
     Ok(id)
 }
 
+/// Adds the program of [`hello_tree`], which stays in `tree` of the host's home, to its store.
+pub fn zero_install_hello(host: &Host) -> anyhow::Result<String> {
+    let tree = host.home().join("tree");
+    hello_tree(&tree)?;
+    zero_install_add(host, &tree)
+}
+
 /// A local feed whose only implementation is `id`, with `bin/hello` as its command.
 pub fn local_feed(directory: &Path, id: &str) -> anyhow::Result<PathBuf> {
     let digest = id.strip_prefix("sha256new_").context("a sha256new id")?;

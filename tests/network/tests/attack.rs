@@ -18,7 +18,7 @@ use rustix::net::{
     MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, addr::SocketAddrArg as _, sendmmsg,
     sockopt::set_ipv6_unicast_hops,
 };
-use zeroshare_network::{Host, Lan, Running, hello_tree, wait_until, zero_install_add};
+use zeroshare_network::{Host, Lan, Running, wait_until, zero_install_hello};
 use zeroshare_wire::{
     AtMost,
     datagram::{
@@ -62,9 +62,7 @@ fn duration() -> Duration {
 fn floods_inventions_replays_and_spoofed_answers_harm_nobody() -> Result<()> {
     let lan = Lan::new(4)?;
     let (holder, asker, attacker, bystander) = (lan.host(1), lan.host(2), lan.host(3), lan.host(4));
-    let tree = holder.home().join("tree");
-    hello_tree(&tree)?;
-    let id = zero_install_add(holder, &tree)?;
+    let id = zero_install_hello(holder)?;
     let mut nodes = [holder.start_node(&[])?, asker.start_node(&[])?];
     holder.wait_until_offered(&id)?;
     wait_until("they know each other", Duration::from_secs(20), || {

@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::Result;
-use zeroshare_network::{Lan, hello_tree, local_feed, noisy_tree, real_tree, zero_install_add};
+use zeroshare_network::{
+    Lan, local_feed, noisy_tree, real_tree, zero_install_add, zero_install_hello,
+};
 
 #[test]
 fn a_real_tree_goes_from_one_machine_to_another_and_the_real_0install_runs_it() -> Result<()> {
@@ -49,9 +51,7 @@ fn a_real_tree_goes_from_one_machine_to_another_and_the_real_0install_runs_it() 
 fn a_fetch_needs_no_node_on_the_machine_that_asks() -> Result<()> {
     let lan = Lan::new(2)?;
     let (a, b) = (lan.host(1), lan.host(2));
-    let tree = a.home().join("tree");
-    hello_tree(&tree)?;
-    let id = zero_install_add(a, &tree)?;
+    let id = zero_install_hello(a)?;
     let _node = a.start_node(&[])?;
     a.wait_until_offered(&id)?;
 
@@ -140,9 +140,7 @@ fn a_tight_umask_changes_nothing_in_the_store() -> Result<()> {
 fn named_hosts_are_asked_without_any_datagram() -> Result<()> {
     let lan = Lan::new(2)?;
     let (a, b) = (lan.host(1), lan.host(2));
-    let tree = a.home().join("tree");
-    hello_tree(&tree)?;
-    let id = zero_install_add(a, &tree)?;
+    let id = zero_install_hello(a)?;
     let _node = a.start_node(&["--no-multicast4", "--no-multicast6", "--no-broadcast"])?;
     a.wait_until_offered(&id)?;
 

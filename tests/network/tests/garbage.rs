@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use fastrand::Rng;
-use zeroshare_network::{Host, Lan, Running, hello_tree, zero_install_add};
+use zeroshare_network::{Host, Lan, Running, zero_install_hello};
 use zeroshare_wire::{
     AtMost,
     datagram::{Alive, Body, Datagram, GroupKey, NodeId, Peers, encode},
@@ -38,9 +38,7 @@ struct Story {
 impl Story {
     fn begin() -> Result<Self> {
         let lan = Lan::new(3)?;
-        let tree = lan.host(1).home().join("tree");
-        hello_tree(&tree)?;
-        let id = zero_install_add(lan.host(1), &tree)?;
+        let id = zero_install_hello(lan.host(1))?;
         let nodes = vec![lan.host(1).start_node(&[])?, lan.host(2).start_node(&[])?];
         lan.host(1).wait_until_offered(&id)?;
         lan.host(2).must_zeroshare(&["find", &id])?;

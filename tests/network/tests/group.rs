@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use zeroshare_content::ContentId;
 use zeroshare_identity::GroupSecret;
-use zeroshare_network::{Host, Lan, Output, hello_tree, wait_until, zero_install_add};
+use zeroshare_network::{Host, Lan, Output, wait_until, zero_install_hello};
 use zeroshare_wire::datagram::{Body, Datagram, Day, GroupKey, Tag, decode, tag};
 
 const PORT: u16 = 38339;
@@ -45,9 +45,7 @@ impl Story {
             give(lan.host(number), SECRET)?;
         }
         give(lan.host(4), ANOTHER)?;
-        let tree = lan.host(1).home().join("tree");
-        hello_tree(&tree)?;
-        let id = zero_install_add(lan.host(1), &tree)?;
+        let id = zero_install_hello(lan.host(1))?;
         Ok(Self { lan, id })
     }
 

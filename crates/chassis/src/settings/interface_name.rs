@@ -2,8 +2,9 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer};
 
+use super::parsed;
 use crate::networks::Network;
 
 /// The longest name that Linux gives an interface.
@@ -121,9 +122,7 @@ impl fmt::Display for InterfaceName {
 
 impl<'de> Deserialize<'de> for InterfaceName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        parsed(deserializer)
     }
 }
 

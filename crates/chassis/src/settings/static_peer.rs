@@ -2,8 +2,9 @@
 
 use std::{fmt, net::Ipv6Addr, str::FromStr};
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer};
 
+use super::parsed;
 use crate::places::DEFAULT_PORT;
 
 /// The longest name that DNS knows.
@@ -100,9 +101,7 @@ impl fmt::Display for StaticPeer {
 
 impl<'de> Deserialize<'de> for StaticPeer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        parsed(deserializer)
     }
 }
 

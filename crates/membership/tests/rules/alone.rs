@@ -5,7 +5,7 @@ use std::time::Duration;
 use zeroshare_membership::{Destination, Road};
 use zeroshare_wire::{AtMost, datagram::Body};
 
-use crate::bench::{Bench, Other, SECOND, content};
+use crate::bench::{Bench, Other, SECOND};
 
 #[test]
 fn static_peers_are_asked_by_unicast_and_whom_they_know_is_sought() {
@@ -44,10 +44,7 @@ fn static_peers_are_asked_by_unicast_and_whom_they_know_is_sought() {
     let sought: Vec<_> = echoes.map(|said| said.to).collect();
     let allowed = Destination::One("192.168.7.9:7".parse().unwrap());
     assert_eq!(sought, [allowed], "allowed networks only");
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let asked = bench.said();
     assert!(
         asked
@@ -102,10 +99,7 @@ fn whoever_is_asked_alone_is_asked_first() {
     let peer = Other::at(1);
     bench.machine.handle_static_peers(bench.now, &[peer.source]);
     bench.meet(&peer);
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let asked = bench.said();
     assert_eq!(asked[0].to, Destination::One(peer.source));
     assert!(asked.len() > 1);

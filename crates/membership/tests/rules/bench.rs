@@ -7,7 +7,7 @@ use std::{
 
 use zeroshare_content::{BlobId, ContentId, HashKind};
 use zeroshare_membership::{
-    Arrival, Destination, Event, Interface, Membership, Memory, Presence, Road, Settings,
+    Arrival, Destination, Event, Interface, LookupId, Membership, Memory, Presence, Road, Settings,
 };
 use zeroshare_wire::{
     AtMost,
@@ -241,6 +241,12 @@ impl Bench {
         self.pass(SECOND);
         self.said();
         self.events();
+    }
+
+    /// It looks for one thing, for so long.
+    pub(crate) fn find(&mut self, name: &str, wait: Duration) -> LookupId {
+        let lookup = self.machine.find(self.now, &[content(name)], wait, None);
+        lookup.expect("there is room")
     }
 
     /// Its count of drops for a reason.

@@ -89,10 +89,7 @@ fn a_forged_beacon_does_not_mute_a_peer_without_proof() {
 #[test]
 fn forged_answers_do_not_fill_a_lookup_for_good() {
     let mut bench = Bench::new();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], 20 * SECOND, None)
-        .unwrap();
+    bench.find("it", 20 * SECOND);
     let asked = bench.said();
     let Body::Query(asked) = &asked[0].datagram.body else {
         panic!("{asked:?}")
@@ -212,10 +209,7 @@ fn a_static_peer_is_asked_alone_whatever_is_said_to_everybody_in_its_name() {
         };
         bench.hear(&forged, alive());
         bench.said();
-        bench
-            .machine
-            .find(bench.now, &[content("it")], SECOND, None)
-            .unwrap();
+        bench.find("it", SECOND);
         let asked = bench.said();
         let alone = |said: &Said| {
             said.to == Destination::One(peer.source) && matches!(said.datagram.body, Body::Query(_))
@@ -301,10 +295,7 @@ fn a_forged_answer_that_it_is_on_its_way_does_not_excuse_who_holds_it() {
     let holder = Other::at(1);
     bench.meet(&holder);
     bench.hear(&holder, waiting_answer(77, "it"));
-    bench
-        .machine
-        .find(bench.now, &[content("it")], 5 * SECOND, None)
-        .unwrap();
+    bench.find("it", 5 * SECOND);
     let first = excused(&bench.said());
     assert_eq!(
         first,
@@ -331,10 +322,7 @@ fn a_forged_answer_that_it_is_on_its_way_does_not_outdo_a_filter() {
     bench.said();
     bench.hear(&holder, waiting_answer(77, "it"));
     bench.events();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let events = bench.events();
     let [Event::Found(_, provider)] = events.as_slice() else {
         panic!("{events:?}")
@@ -364,10 +352,7 @@ fn a_forged_filter_that_wipes_a_peers_own_has_everybody_asked() {
         ..peer.clone()
     };
     bench.hear(&forged, alive_with("other"));
-    bench
-        .machine
-        .find(bench.now, &[content("it")], 5 * SECOND, None)
-        .unwrap();
+    bench.find("it", 5 * SECOND);
     bench.pass(SECOND);
     assert_eq!(excused(&bench.said()).len(), 1);
     bench.pass(10 * SECOND);
@@ -381,10 +366,7 @@ fn a_forged_filter_that_wipes_a_peers_own_has_everybody_asked() {
         bench.pass_echoing(Duration::from_mins(1), &[&Other::at(1), &Other::at(2)]);
     }
     bench.said();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], 5 * SECOND, None)
-        .unwrap();
+    bench.find("it", 5 * SECOND);
     bench.pass(SECOND);
     assert_eq!(excused(&bench.said()).len(), 0);
 }
@@ -401,20 +383,14 @@ fn a_forged_beacon_does_not_make_the_next_true_one_a_duplicate() {
         bench.hear(&next, alive_with("later"));
         let wait = SECOND;
         let search = |bench: &mut Bench| {
-            bench
-                .machine
-                .find(bench.now, &[content("later")], wait, None)
-                .unwrap();
+            bench.find("later", wait);
             bench.pass(SECOND);
             is_found(bench) || !excused(&bench.said()).is_empty()
         };
         assert!(search(&mut bench), "found, or everybody is asked");
         bench.said();
         bench.hear(&next, alive_with("later"));
-        let found = bench
-            .machine
-            .find(bench.now, &[content("it")], wait, None)
-            .unwrap();
+        let found = bench.find("it", wait);
         bench.pass(SECOND);
         assert_eq!(
             excused(&bench.said()).len(),
@@ -482,10 +458,7 @@ fn one_id_at_very_many_addresses_takes_few_entries() {
 fn whoever_forges_an_id_at_many_addresses_keeps_its_node_from_nobody() {
     let mut bench = Bench::new();
     let holder = Other::at(250);
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let asked = bench.said();
     let Body::Query(asked) = &asked[0].datagram.body else {
         panic!("{asked:?}")

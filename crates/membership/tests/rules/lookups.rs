@@ -43,10 +43,7 @@ pub(crate) fn found(events: &[Event]) -> Vec<(Claim, std::net::SocketAddr)> {
 #[test]
 fn who_answers_is_told_of_only_after_its_echo() {
     let mut bench = Bench::new();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let asked = questions(&mut bench);
     let holder = Other::at(1);
     bench.hear(&holder, answer(asked[0].nonce, "it"));
@@ -58,10 +55,7 @@ fn who_answers_is_told_of_only_after_its_echo() {
 #[test]
 fn an_echo_with_another_number_or_from_elsewhere_proves_nothing() {
     let mut bench = Bench::new();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let asked = questions(&mut bench);
     let holder = Other::at(1);
     bench.hear(&holder, answer(asked[0].nonce, "it"));
@@ -90,10 +84,7 @@ fn a_filter_answers_first_and_the_question_comes_later() {
     bench.pass(SECOND);
     bench.said();
     bench.events();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     assert_eq!(found(&bench.events()), [(Claim::Probable, holder.store())]);
     assert!(bench.said().is_empty(), "not a datagram");
     bench.pass(Duration::from_millis(300));
@@ -113,10 +104,7 @@ fn where_all_filters_are_known_and_one_names_it_nobody_is_asked() {
     }
     bench.pass(SECOND);
     bench.said();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], 5 * SECOND, None)
-        .unwrap();
+    bench.find("it", 5 * SECOND);
     bench.pass(4 * SECOND);
     assert!(questions(&mut bench).is_empty());
 }
@@ -124,10 +112,7 @@ fn where_all_filters_are_known_and_one_names_it_nobody_is_asked() {
 #[test]
 fn without_an_answer_it_asks_again_soon_and_in_rounds_only_later_then_ends() {
     let mut bench = Bench::new();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     bench.pass(Duration::from_millis(160));
     let early = questions(&mut bench);
     assert!((4..=6).contains(&early.len()), "{}", early.len());
@@ -157,10 +142,7 @@ fn a_machine_that_was_kept_from_running_does_not_take_that_for_silence() {
     let mut bench = Bench::new();
     let holder = Other::at(1);
     bench.meet(&holder);
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let asked = questions(&mut bench);
     bench.events();
     // Others had the processor; the answer waits in the socket.
@@ -177,10 +159,7 @@ fn a_machine_that_was_kept_from_running_does_not_take_that_for_silence() {
 #[test]
 fn a_machine_that_hardly_ever_runs_gives_up_all_the_same() {
     let mut bench = Bench::new();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let mut turns = 0;
     while bench.events().is_empty() {
         turns += 1;
@@ -193,10 +172,7 @@ fn a_machine_that_hardly_ever_runs_gives_up_all_the_same() {
 #[test]
 fn answers_of_which_none_is_usable_bring_rounds_at_once() {
     let mut bench = Bench::new();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let first = questions(&mut bench);
     bench.hear(&Other::at(1), answer(first[0].nonce, "it"));
     bench.pass(Duration::from_millis(160));
@@ -256,100 +232,13 @@ fn what_begins_together_is_asked_in_one_question_and_found_apart() {
     assert_eq!(lens, [16, 4]);
 }
 
-/// How long the next lookup stays open.
-fn patience(bench: &mut Bench) -> Duration {
-    bench.events();
-    let start = bench.now;
-    let lookup = bench
-        .machine
-        .find(bench.now, &[content("it")], 2 * SECOND, None);
-    assert!(lookup.is_some());
-    while !bench
-        .events()
-        .iter()
-        .any(|event| matches!(event, Event::LookupEnded(_)))
-    {
-        bench.pass(Duration::from_millis(10));
-    }
-    bench.now - start
-}
-
-#[test]
-fn nobody_is_remembered_for_seconds() {
-    let mut bench = Bench::new();
-    assert!(patience(&mut bench) >= 2 * SECOND);
-    assert!(patience(&mut bench) <= SECOND / 4, "a short look is enough");
-    bench.pass(4 * SECOND);
-    assert!(patience(&mut bench) >= 2 * SECOND);
-}
-
-#[test]
-fn nobody_is_forgotten_on_demand_of_what_is_named_or_of_all() {
-    for named in [&["it"][..], &[]] {
-        let mut bench = Bench::new();
-        patience(&mut bench);
-        bench.machine.refresh(&[content("other")]);
-        assert!(
-            patience(&mut bench) < SECOND,
-            "that was about something else"
-        );
-        let named: Vec<_> = named.iter().map(|name| content(name)).collect();
-        bench.machine.refresh(&named);
-        assert!(patience(&mut bench) >= 2 * SECOND);
-    }
-}
-
-/// The first neighbour, with its next beacon.
-fn next_beacon() -> Other {
-    Other {
-        sequence: 2,
-        ..Other::at(1)
-    }
-}
-
-#[test]
-fn nobody_is_void_with_the_first_answer_beacon_or_newcomer_that_says_otherwise() {
-    let tells: [fn(&mut Bench); 4] = [
-        |bench| bench.hear(&Other::at(1), answer(99, "it")),
-        |bench| bench.hear(&next_beacon(), alive_with("it")),
-        |bench| bench.meet(&Other::at(2)),
-        |bench| {
-            bench.machine.handle_interfaces(bench.now, Vec::new());
-            bench.join_lan();
-        },
-    ];
-    for tell in tells {
-        let mut bench = Bench::new();
-        bench.meet(&Other::at(1));
-        patience(&mut bench);
-        tell(&mut bench);
-        bench.said();
-        let wait = 2 * SECOND;
-        bench
-            .machine
-            .find(bench.now, &[content("it")], wait, None)
-            .unwrap();
-        bench.pass(SECOND);
-        let is_over = |event: &Event| matches!(event, Event::LookupEnded(_));
-        assert!(!bench.events().iter().any(is_over));
-    }
-    let mut bench = Bench::new();
-    bench.meet(&Other::at(1));
-    patience(&mut bench);
-    bench.hear(&next_beacon(), alive_with("other"));
-    assert!(patience(&mut bench) < SECOND, "that says nothing of it");
-}
-
 #[test]
 fn after_an_answer_it_asks_once_more_and_excuses_who_answered() {
     let mut bench = Bench::new();
     let holder = Other::at(1);
     bench.meet(&holder);
     bench.meet(&Other::at(2));
-    bench
-        .machine
-        .find(bench.now, &[content("it")], 5 * SECOND, None)
-        .unwrap();
+    bench.find("it", 5 * SECOND);
     let first = questions(&mut bench);
     bench.hear(&holder, answer(first[0].nonce, "it"));
     bench.pass(4 * SECOND);
@@ -405,10 +294,7 @@ fn while_only_members_are_found_it_goes_on_asking_and_excuses_them() {
     let mut bench = Bench::new();
     let member = Other::at(1);
     bench.meet(&member);
-    bench
-        .machine
-        .find(bench.now, &[content("it")], 5 * SECOND, None)
-        .unwrap();
+    bench.find("it", 5 * SECOND);
     let asked = questions(&mut bench);
     let said = |part, state| {
         Body::Answer(Answer {
@@ -465,10 +351,7 @@ fn whoever_is_getting_it_says_so_and_how_much_of_it_is_there() {
 #[test]
 fn a_cancelled_lookup_is_silent() {
     let mut bench = Bench::new();
-    let lookup = bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    let lookup = bench.find("it", SECOND);
     bench.said();
     bench.machine.cancel(lookup);
     bench.pass(2 * SECOND);
@@ -509,10 +392,7 @@ fn lookups_are_bounded() {
 #[test]
 fn its_own_words_are_its_own() {
     let mut bench = Bench::new();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let transmit = bench.machine.poll_transmit().unwrap();
     decode(&transmit.payload, &GroupKey::none()).unwrap();
     bench.hear_bytes(
@@ -532,10 +412,7 @@ fn the_names_in_an_answer_are_those_of_its_day() {
         let mut bench = Bench::new();
         let holder = Other::at(1);
         bench.meet(&holder);
-        bench
-            .machine
-            .find(bench.now, &[content("it")], SECOND, None)
-            .unwrap();
+        bench.find("it", SECOND);
         let asked = questions(&mut bench);
         let Body::Answer(said) = answer(asked[0].nonce, "it") else {
             panic!("an answer")

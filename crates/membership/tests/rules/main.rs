@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, wherever its words stand"
 )]
 
+mod absences;
 mod alone;
 mod answers;
 mod bench;

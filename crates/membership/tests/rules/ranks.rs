@@ -30,10 +30,7 @@ fn with_holders(count: u8) -> (Bench, Vec<Other>) {
 /// The stores that a lookup is told of at once, in their order.
 fn told(bench: &mut Bench) -> Vec<std::net::SocketAddr> {
     bench.events();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], Duration::ZERO, None)
-        .expect("there is room");
+    bench.find("it", Duration::ZERO);
     let found = found(&bench.events());
     found.into_iter().map(|(_, store)| store).collect()
 }
@@ -144,10 +141,7 @@ fn a_liar_under_an_honest_peers_id_is_banned_at_its_own_address_alone() {
     let banned: Vec<_> = bans.iter().map(|ban| ban.address).collect();
     assert_eq!(banned, [liar.store()]);
     bench.events();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let nonce = bench.said().into_iter().find_map(|said| {
         let Body::Query(query) = said.datagram.body else {
             return None;

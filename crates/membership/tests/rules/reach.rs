@@ -13,7 +13,7 @@ use zeroshare_wire::{
 };
 
 use crate::{
-    bench::{Bench, Other, SECOND, Said, alive, alive_with, content},
+    bench::{Bench, Other, SECOND, Said, alive, alive_with},
     lookups::found,
 };
 
@@ -54,10 +54,7 @@ fn however_many_no_road_reaches_all_of_them_are_asked_and_static_ones_first() {
     bench.pass_echoing(SECOND, &others.iter().chain([&fixed]).collect::<Vec<_>>());
     bench.pass(SECOND);
     bench.said();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let first = asked_alone(&mut bench);
     assert!(first.contains(&fixed.source), "{first:?}");
     assert!((60..=96).contains(&first.len()), "{}", first.len());
@@ -86,10 +83,7 @@ fn a_neighbour_to_whom_the_way_leads_elsewhere_is_out_of_reach_until_it_echoes_a
         [Place::of(other.source)].into(),
         "nobody else is lost"
     );
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let others = [(Claim::Probable, other.store())];
     assert_eq!(found(&bench.events()), others);
     bench.said();
@@ -120,10 +114,7 @@ fn who_was_known_in_another_network_is_not_spoken_with_and_decides_nothing_until
     let peer = Other::at(1);
     let mut bench = moved_away(&[&peer]);
     assert!(bench.machine.peers(bench.now).is_empty());
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     bench.pass(Duration::from_mins(3));
     let said = bench.said();
     let to_old: Vec<_> = said
@@ -141,10 +132,7 @@ fn who_was_known_in_another_network_is_not_spoken_with_and_decides_nothing_until
     bench.echo(&[&peer]);
     bench.pass(SECOND);
     bench.events();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], Duration::ZERO, None)
-        .unwrap();
+    bench.find("it", Duration::ZERO);
     assert_eq!(found(&bench.events()), [(Claim::Probable, peer.store())]);
 }
 
@@ -160,10 +148,7 @@ fn a_static_peer_whose_name_moved_is_not_spoken_with_at_its_old_address() {
     let moved = "203.0.113.10:38339".parse().unwrap();
     bench.machine.handle_static_peers(bench.now, &[moved]);
     bench.said();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     bench.pass(Duration::from_mins(3));
     let old = Destination::One(peer.source);
     assert!(bench.said().iter().all(|said| said.to != old));

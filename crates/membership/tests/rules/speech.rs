@@ -454,10 +454,7 @@ fn greetings_of_very_many_parts_leave_room_for_questions_and_all_arrive() {
     };
     bench.pass(SECOND / 5);
     note(bench.said());
-    bench
-        .machine
-        .find(bench.now, &[content("else")], SECOND, None)
-        .unwrap();
+    bench.find("else", SECOND);
     let said = bench.said();
     assert!(
         said.iter()

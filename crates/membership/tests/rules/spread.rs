@@ -5,7 +5,7 @@ use std::time::Duration;
 use zeroshare_wire::datagram::{Answer, Body};
 
 use crate::{
-    bench::{Bench, Other, SECOND, alive, answer, content, query},
+    bench::{Bench, Other, SECOND, alive, answer, query},
     lookups::questions,
 };
 
@@ -18,10 +18,7 @@ fn answers_that_holders_hold_back_do_not_stretch_the_time_for_answers() {
     }
     let mut spreads = Vec::new();
     for name in ["a", "b", "c", "d", "e"] {
-        bench
-            .machine
-            .find(bench.now, &[content(name)], SECOND, None)
-            .unwrap();
+        bench.find(name, SECOND);
         let asked = questions(&mut bench);
         spreads.push(asked[0].spread);
         bench.pass(Duration::from_millis(250));
@@ -49,10 +46,7 @@ fn the_time_that_the_network_takes_for_what_goes_to_all_stretches_the_time_for_a
             bench.meet(&Other::at(last));
         }
         let find = |bench: &mut Bench, name: &str| {
-            bench
-                .machine
-                .find(bench.now, &[content(name)], SECOND, None)
-                .unwrap();
+            bench.find(name, SECOND);
             questions(bench).remove(0)
         };
         let asked = find(&mut bench, "a");
@@ -81,10 +75,7 @@ fn a_bystander_learns_too_how_long_the_network_takes() {
     };
     let held_back = Some(Duration::from_millis(20));
     bench.hear(&Other::at(2), Body::Answer(Answer { held_back, ..said }));
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     assert_eq!(questions(&mut bench)[0].spread, Duration::from_millis(300));
 }
 
@@ -104,10 +95,7 @@ fn where_echoes_take_long_answers_are_spread_longer_and_nobody_is_asked_again_be
             bench.pass(SECOND);
             bench.said();
         }
-        bench
-            .machine
-            .find(bench.now, &[content("it")], 5 * SECOND, None)
-            .unwrap();
+        bench.find("it", 5 * SECOND);
         let first = questions(&mut bench);
         assert_eq!(first[0].spread, Duration::from_millis(spread_ms));
         bench.pass(Duration::from_millis(least_ms - 1));

@@ -39,10 +39,7 @@ fn a_banned_peer_is_neither_asked_alone_nor_told_of_until_it_is_forgiven() {
         bench.said();
         bench.events();
         let wait = Duration::from_millis(20);
-        bench
-            .machine
-            .find(bench.now, &[content(name)], wait, None)
-            .unwrap();
+        bench.find(name, wait);
         let said = bench.said();
         let asked = said.iter().filter_map(|said| {
             let Body::Query(query) = &said.datagram.body else {
@@ -91,8 +88,7 @@ fn a_node_that_proved_to_lie_stays_banned_at_its_next_address() {
         bench.said();
         bench.events();
         let wait = Duration::from_millis(20);
-        let looked = bench.machine.find(bench.now, &[content("it")], wait, None);
-        looked.unwrap();
+        bench.find("it", wait);
         let told = found(&bench.events()).len();
         assert_eq!(told, usize::from(!proven), "proven: {proven}");
         let mercy = Mercy::Node(liar.node());
@@ -126,10 +122,7 @@ fn the_best_known_providers_come_first_and_the_banned_never() {
         };
         bench.machine.handle_report(bench.now, &report);
     }
-    bench
-        .machine
-        .find(bench.now, &[content("it")], Duration::ZERO, None)
-        .unwrap();
+    bench.find("it", Duration::ZERO);
     let order: Vec<_> = found(&bench.events())
         .into_iter()
         .map(|(_, at)| at)
@@ -149,10 +142,7 @@ fn when_the_only_provider_fails_it_asks_at_once() {
     bench.echo(&[&liar]);
     bench.pass(SECOND);
     bench.said();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], 5 * SECOND, None)
-        .unwrap();
+    bench.find("it", 5 * SECOND);
     assert!(questions(&mut bench).is_empty());
     let report = Report {
         address: liar.store(),
@@ -164,10 +154,7 @@ fn when_the_only_provider_fails_it_asks_at_once() {
     bench.pass(Duration::from_millis(1));
     assert_eq!(questions(&mut bench).len(), 1);
     bench.events();
-    bench
-        .machine
-        .find(bench.now, &[content("it")], Duration::ZERO, None)
-        .unwrap();
+    bench.find("it", Duration::ZERO);
     assert!(
         found(&bench.events()).is_empty(),
         "its filter does not count for a while"
@@ -182,10 +169,7 @@ fn a_node_that_restarted_is_told_of_with_its_new_ports() {
     let mut after = before.clone();
     after.incarnation += 1;
     after.store_port = 9;
-    bench
-        .machine
-        .find(bench.now, &[content("it")], SECOND, None)
-        .unwrap();
+    bench.find("it", SECOND);
     let asked = questions(&mut bench);
     bench.hear(&after, answer(asked[0].nonce, "it"));
     assert!(found(&bench.events()).is_empty());

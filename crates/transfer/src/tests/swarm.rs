@@ -3,10 +3,12 @@
 //! Every member runs a real [`crate::Transfer`]. An uplink gives its readers in turn a chunk each; downlinks are not limited.
 
 mod crowd;
+mod plan;
 
 use std::time::Duration;
 
-use crowd::{CHUNKS, Plan, run};
+use crowd::{CHUNKS, run};
+use plan::Plan;
 
 #[test]
 fn a_crowd_that_starts_together_is_done_little_later_than_one_alone() {

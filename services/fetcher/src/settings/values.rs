@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
+use zeroshare_chassis::settings::parsed;
 
 /// A time: `500ms`, `2s`, `1m30s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,9 +64,7 @@ impl FromStr for Amount {
 
 impl<'de> Deserialize<'de> for Patience {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        parsed(deserializer)
     }
 }
 

@@ -4,12 +4,12 @@ use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use anyhow::{Result, ensure};
 use zeroshare_identity::GroupSecret;
-use zeroshare_network::{Host, Lan, wait_until};
+use zeroshare_network::{Host, Lan, wait_until, zero_install_hello};
 
 use crate::{
     liar::Liar,
     nobodys,
-    told::{Told, doctor, explain, hold, meet},
+    told::{Told, doctor, explain, meet},
 };
 
 const SECRET: &str = "EdvX6yWvx6QQ4lHkYlMmYkR9c2VjcmV0IQ==";
@@ -64,7 +64,7 @@ impl Case {
         let (holder, asker) = (lan.host(1), lan.host(2));
         give(holder, self.others)?;
         give(asker, self.secret)?;
-        let id = hold(holder)?;
+        let id = zero_install_hello(holder)?;
         let _asking = asker.start_node(&[])?;
         let _holding = holder.start_node(&[])?;
         holder.wait_until_offered(&id)?;

@@ -6,13 +6,13 @@ mod told;
 
 use anyhow::{Result, ensure};
 use zeroshare_content::Algorithm;
-use zeroshare_network::Lan;
+use zeroshare_network::{Lan, zero_install_hello};
 use zeroshare_testkit::TestTree;
 use zeroshare_wire::datagram::GroupKey;
 
 use self::{
     liar::Liar,
-    told::{doctor, drop_incoming, explain, hold, meet},
+    told::{doctor, drop_incoming, explain, meet},
 };
 
 /// An id that nobody has.
@@ -24,7 +24,7 @@ fn nobodys() -> String {
 fn on_a_healthy_lan_the_story_names_who_has_it_and_doctor_is_content() -> Result<()> {
     let lan = Lan::new(2)?;
     let (holder, asker) = (lan.host(1), lan.host(2));
-    let id = hold(holder)?;
+    let id = zero_install_hello(holder)?;
     let _nodes = [holder.start_node(&[])?, asker.start_node(&[])?];
     holder.wait_until_offered(&id)?;
     meet(asker, 1)?;
@@ -78,7 +78,7 @@ fn on_a_healthy_lan_the_story_names_who_has_it_and_doctor_is_content() -> Result
 fn blocked_multicast_is_named_while_broadcast_still_finds() -> Result<()> {
     let lan = Lan::new(2)?;
     let (holder, asker) = (lan.host(1), lan.host(2));
-    let id = hold(holder)?;
+    let id = zero_install_hello(holder)?;
     for host in [holder, asker] {
         drop_incoming(host, &["ip daddr 224.0.0.0/4", "ip6 daddr ff12::/16"])?;
     }
@@ -114,7 +114,7 @@ fn blocked_multicast_is_named_while_broadcast_still_finds() -> Result<()> {
 fn a_firewall_that_drops_udp_is_told_apart_from_an_empty_network() -> Result<()> {
     let lan = Lan::new(2)?;
     let (holder, asker) = (lan.host(1), lan.host(2));
-    let id = hold(holder)?;
+    let id = zero_install_hello(holder)?;
     drop_incoming(asker, &["udp dport 38339"])?;
     let _nodes = [holder.start_node(&[])?, asker.start_node(&[])?];
     holder.wait_until_offered(&id)?;
@@ -155,7 +155,7 @@ fn a_firewall_that_drops_udp_is_told_apart_from_an_empty_network() -> Result<()>
 fn a_firewall_that_drops_tcp_is_found_by_asking_the_store() -> Result<()> {
     let lan = Lan::new(2)?;
     let (holder, asker) = (lan.host(1), lan.host(2));
-    let id = hold(holder)?;
+    let id = zero_install_hello(holder)?;
     drop_incoming(holder, &["tcp dport 38339"])?;
     let _nodes = [holder.start_node(&[])?, asker.start_node(&[])?];
     holder.wait_until_offered(&id)?;

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use zeroshare_network::{Host, hello_tree, wait_until, zero_install_add};
+use zeroshare_network::{Host, wait_until};
 
 /// Nodes hear each other within this.
 const MEETING: Duration = Duration::from_secs(20);
@@ -72,13 +72,6 @@ fn told(host: &Host, words: &[&str]) -> Result<Told> {
         code: output.status.code(),
         document,
     })
-}
-
-/// Puts a tree into a host's store, and gives its id.
-pub(crate) fn hold(host: &Host) -> Result<String> {
-    let tree = host.home().join("tree");
-    hello_tree(&tree)?;
-    zero_install_add(host, &tree)
 }
 
 /// Waits until a host's node knows so many peers.

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::Result;
-use zeroshare_network::{Host, Lan, hello_tree, wait_until, zero_install_add};
+use zeroshare_network::{Host, Lan, wait_until, zero_install_hello};
 
 use crate::{
     GREETING, LIMIT, feed,
@@ -17,9 +17,7 @@ use crate::{
 fn a_program_runs_by_the_name_of_its_feed_and_its_version() -> Result<()> {
     let lan = Lan::new(2)?;
     let (a, b) = (lan.host(1), lan.host(2));
-    let tree = a.home().join("tree");
-    hello_tree(&tree)?;
-    let id = zero_install_add(a, &tree)?;
+    let id = zero_install_hello(a)?;
     let _node_a = a.start_node(&[])?;
     let _node_b = b.start_node(&[])?;
     a.wait_until_offered(&id)?;

@@ -9,7 +9,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
-use zeroshare_network::{Host, Lan, hello_tree, local_feed, program, wait_until, zero_install_add};
+use zeroshare_network::{
+    Host, Lan, hello_tree, local_feed, program, wait_until, zero_install_add, zero_install_hello,
+};
 
 use crate::{
     GREETING, LIMIT, absent, feed,
@@ -26,7 +28,7 @@ const ARCHIVE: &str = "/hello.tar.gz";
 fn an_uncached_program_comes_without_a_mount_and_without_one_request_upstream() -> Result<()> {
     let lan = Lan::new(2)?;
     let (a, b) = (lan.host(1), lan.host(2));
-    let id = offered_hello(a)?;
+    let id = zero_install_hello(a)?;
     let _node_a = a.start_node(&[])?;
     a.wait_until_offered(&id)?;
     let website = Website::start(b, Pages::new())?;
@@ -61,7 +63,7 @@ fn an_uncached_program_comes_without_a_mount_and_without_one_request_upstream() 
 fn an_update_takes_the_new_version_from_the_machine_beside() -> Result<()> {
     let lan = Lan::new(2)?;
     let (a, b) = (lan.host(1), lan.host(2));
-    let id = offered_hello(a)?;
+    let id = zero_install_hello(a)?;
     let _node_a = a.start_node(&[])?;
     a.wait_until_offered(&id)?;
     let website = Website::start(b, Pages::new())?;
@@ -109,7 +111,7 @@ fn what_nobody_has_comes_from_upstream_as_ever() -> Result<()> {
 fn a_neighbour_that_falls_silent_holds_0install_up_for_seconds_only() -> Result<()> {
     let lan = Lan::new(2)?;
     let (a, b) = (lan.host(1), lan.host(2));
-    let id = offered_hello(a)?;
+    let id = zero_install_hello(a)?;
     let node_a = a.start_node(&[])?;
     a.wait_until_offered(&id)?;
     let archive = archive_of(&a.home().join("tree"))?;
@@ -170,7 +172,7 @@ fn what_selects_nothing_or_fails_is_as_without_us() -> Result<()> {
 fn a_program_is_prefetched_and_what_the_lan_lacks_is_said() -> Result<()> {
     let lan = Lan::new(2)?;
     let (a, b) = (lan.host(1), lan.host(2));
-    let id = offered_hello(a)?;
+    let id = zero_install_hello(a)?;
     let _node_a = a.start_node(&[])?;
     let _node_b = b.start_node(&[])?;
     a.wait_until_offered(&id)?;
@@ -214,13 +216,6 @@ fn what_was_refreshed_is_asked_for_by_the_mount_anew() -> Result<()> {
         Ok(shown.join("bin/hello").exists())
     })?;
     Ok(())
-}
-
-/// Puts the program into a host's store.
-fn offered_hello(host: &Host) -> Result<String> {
-    let tree = host.home().join("tree");
-    hello_tree(&tree)?;
-    zero_install_add(host, &tree)
 }
 
 /// The program's id and its archive, in no store.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use rustix::process::Signal;
 use zeroshare_content::Algorithm;
-use zeroshare_network::{Lan, hello_tree, wait_until, zero_install_add};
+use zeroshare_network::{Lan, hello_tree, wait_until, zero_install_add, zero_install_hello};
 use zeroshare_testkit::{TestTree, put_in_store};
 
 use crate::{
@@ -27,9 +27,7 @@ const MOMENT: Duration = Duration::from_secs(2);
 fn offline_and_the_store_commands_see_what_neighbours_share() -> Result<()> {
     let lan = Lan::new(2)?;
     let (a, b) = (lan.host(1), lan.host(2));
-    let tree = a.home().join("tree");
-    hello_tree(&tree)?;
-    let id = zero_install_add(a, &tree)?;
+    let id = zero_install_hello(a)?;
     let private = a.home().join("private");
     put_in_store(&TestTree::small(), &private, Algorithm::Sha256New);
     let private = text(&private)?;
@@ -95,9 +93,7 @@ fn offline_and_the_store_commands_see_what_neighbours_share() -> Result<()> {
 fn a_neighbour_that_says_nothing_holds_nobody_up() -> Result<()> {
     let lan = Lan::new(2)?;
     let (a, b) = (lan.host(1), lan.host(2));
-    let tree = a.home().join("tree");
-    hello_tree(&tree)?;
-    let id = zero_install_add(a, &tree)?;
+    let id = zero_install_hello(a)?;
     let node_a = a.start_node(&[])?;
     let _node_b = b.start_node(&[])?;
     a.wait_until_offered(&id)?;

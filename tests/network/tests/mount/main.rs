@@ -19,7 +19,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use zeroshare_content::Algorithm;
-use zeroshare_network::{Host, Lan, hello_tree, noisy_tree, wait_until, zero_install_add};
+use zeroshare_network::{
+    Host, Lan, hello_tree, noisy_tree, wait_until, zero_install_add, zero_install_hello,
+};
 use zeroshare_testkit::{Fault, Offered, Peer, TestTree, Which, put_in_store};
 
 use mounted::{Mounted, is_mounted};
@@ -33,9 +35,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 fn an_uncached_program_comes_from_the_machine_beside_without_one_request_upstream() -> Result<()> {
     let lan = Lan::new(2)?;
     let (a, b) = (lan.host(1), lan.host(2));
-    let tree = a.home().join("tree");
-    hello_tree(&tree)?;
-    let id = zero_install_add(a, &tree)?;
+    let id = zero_install_hello(a)?;
     let _node_a = a.start_node(&[])?;
     let _node_b = b.start_node(&[])?;
     a.wait_until_offered(&id)?;

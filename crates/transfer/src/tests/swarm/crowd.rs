@@ -1,90 +1,25 @@
 //! The network and the members of a swarm, in virtual time.
 
+mod uplinks;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::plan::{Outcome, PIECE, Plan};
 use crate::tests::start;
 use crate::{
-    Call, CallEnd, CallId, Event, Holding, Part, ProviderId, Settings, Transfer, Unit, UnitId,
-    UnitOutcome, WrittenBefore,
+    Call, CallEnd, CallId, Event, Holding, Part, ProviderId, Transfer, Unit, UnitId, UnitOutcome,
+    WrittenBefore,
 };
 
-const PIECE: u32 = 128 * 1024;
 const CHUNK: u32 = 16 * 1024;
 
 /// Chunks of a piece.
 pub(super) const CHUNKS: u32 = PIECE / CHUNK;
 
-/// What one bare TCP stream brings over a link of 100 Mbit/s, in bytes a second.
-const UPLINK: u32 = 95_800_000 / 8;
-
 /// One way.
 const LATENCY: Duration = Duration::from_millis(2);
-
-/// What is varied.
-#[derive(Debug, Clone)]
-pub(super) struct Plan {
-    pub(super) leechers: u32,
-    pub(super) pieces: u32,
-    /// Pieces that become known are told to others after so long, together.
-    pub(super) event_delay: Duration,
-    /// When members know of each other.
-    pub(super) meeting: Duration,
-    /// Calls that an uplink serves at once; others wait in line, …
-    pub(super) served: usize,
-    /// … so many of them; further ones are told to come back after so long.
-    pub(super) queue: usize,
-    pub(super) retry: Duration,
-    /// How many others each member follows.
-    pub(super) followed: usize,
-    pub(super) claims: bool,
-    /// Those who start so much later.
-    pub(super) late: Vec<(usize, Duration)>,
-    /// Those who vanish.
-    pub(super) dying: Vec<(usize, Duration)>,
-    /// Those who give nothing.
-    pub(super) free_riders: Vec<usize>,
-    pub(super) settings: Settings,
-    pub(super) seed: u64,
-}
-
-impl Plan {
-    pub(super) fn new(leechers: u32) -> Self {
-        Self {
-            leechers,
-            pieces: 1024,
-            event_delay: Duration::from_millis(20),
-            meeting: Duration::from_millis(200),
-            served: 4,
-            queue: 64,
-            retry: Duration::from_millis(100),
-            followed: 64,
-            claims: true,
-            late: Vec::new(),
-            dying: Vec::new(),
-            free_riders: Vec::new(),
-            settings: Settings::default(),
-            seed: 1,
-        }
-    }
-
-    /// The time below which nobody can be done.
-    pub(super) fn bound(&self) -> Duration {
-        let pieces = f64::from(self.pieces) + f64::from(self.leechers.ilog2());
-        Duration::from_secs_f64(pieces * f64::from(PIECE) / f64::from(UPLINK))
-    }
-}
-
-/// What came of it.
-#[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) last: Duration,
-    /// By all, of all that was ever asked for.
-    pub(super) sent_chunks: u32,
-    pub(super) calls: u64,
-    pub(super) events: u64,
-}
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
@@ -447,68 +382,6 @@ impl Swarm {
             },
         );
         self.end_call(member, call, CallEnd::Cancelled);
-    }
-
-    fn take_request(&mut self, at: usize, request: Request) {
-        let (reader, call) = (request.reader, request.call);
-        if self.members[at].is_dead {
-            self.plan(LATENCY, Happening::Ended(reader, call, Ending::Lost));
-            return;
-        }
-        assert!(
-            request
-                .units
-                .iter()
-                .all(|unit| self.members[at].held[unit.index()])
-        );
-        if self.members[at].uplink.waiting.len() >= self.plan.queue
-            && self.members[at].uplink.served.len() >= self.plan.served
-        {
-            self.plan(LATENCY, Happening::Ended(reader, call, Ending::Busy));
-            return;
-        }
-        self.members[at].uplink.waiting.push_back(request);
-        self.serve(at);
-    }
-
-    fn serve(&mut self, at: usize) {
-        let most = self.plan.served;
-        let uplink = &mut self.members[at].uplink;
-        while uplink.served.len() < most
-            && let Some(next) = uplink.waiting.pop_front()
-        {
-            uplink.served.push_back(next);
-        }
-        if !uplink.is_busy && !uplink.served.is_empty() {
-            uplink.is_busy = true;
-            let time = Duration::from_secs_f64(f64::from(CHUNK) / f64::from(UPLINK));
-            self.plan(time, Happening::Sent(at));
-        }
-    }
-
-    fn sent(&mut self, at: usize) {
-        let uplink = &mut self.members[at].uplink;
-        uplink.is_busy = false;
-        if let Some(mut request) = uplink.served.pop_front() {
-            uplink.sent_chunks += 1;
-            request.sent += CHUNK;
-            let (reader, call) = (request.reader, request.call);
-            let mut arrivals = Vec::new();
-            if request.sent == PIECE {
-                request.sent = 0;
-                let unit = request.units.pop_front().unwrap();
-                arrivals.push(Happening::Delivered(reader, call, unit));
-            }
-            if request.units.is_empty() {
-                arrivals.push(Happening::Ended(reader, call, Ending::Finished));
-            } else {
-                uplink.served.push_back(request);
-            }
-            for arrival in arrivals {
-                self.plan(LATENCY, arrival);
-            }
-        }
-        self.serve(at);
     }
 
     fn delivered(&mut self, index: usize, call: CallId, unit: UnitId) {

@@ -98,7 +98,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.toml");
         std::fs::write(&path, "[common]\nport = 4000\nstate-dir = \"/s\"\n").unwrap();
-        let file = ConfigFile::load(&path, &crate::settings::TABLES).unwrap();
+        let file = ConfigFile::load(&path, &zeroshare_chassis::settings::TABLES).unwrap();
         let vars = [("ZEROSHARE_PORT".to_owned(), "5000".into())].into();
         let settings = settings(&file, &Env { vars, uid: 1000 }).unwrap();
         let of = |key: &str| settings.iter().find(|setting| setting.key == key).unwrap();

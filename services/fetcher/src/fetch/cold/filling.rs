@@ -16,7 +16,8 @@ use zeroshare_wire::pb::store::v1::{PieceSpan, ReadPiecesRequest};
 
 use super::super::call::{ask, next_part};
 use super::super::failure::FetchFailure;
-use super::{Report, Surroundings, digest_of};
+use super::before::digest_of;
+use super::{Report, Surroundings};
 use crate::peers::Peer;
 use crate::upstream::UpstreamError;
 use zeroshare_api::parts::{Part, PartStream};

@@ -11,7 +11,8 @@ use zeroshare_wire::pb::fetcher::v1::PeerFault;
 
 use super::super::report::{Deed, Whom, report};
 use super::super::view::Rate;
-use super::{Driver, MAX_ADDRESSES, Report, follow, node_name};
+use super::before::node_name;
+use super::{Driver, MAX_ADDRESSES, Report, follow};
 use crate::peers::{Candidate, Peer};
 
 /// A peer, also when it is not followed any more.
