@@ -214,6 +214,7 @@ fn a_vpn_that_claims_a_neighbours_address_gets_nothing_that_is_meant_for_it() ->
     lan.join(1, 3)?;
     let count = "add table inet t; add chain inet t c { type filter hook input priority 0; }; \
          add rule inet t c ip daddr 10.77.0.2 counter";
+    vpn.must("nft", &[count])?;
     // As the far end of a tunnel it takes what is sent to the neighbour.
     vpn.must("ip", &["addr", "add", "10.77.0.2/32", "dev", "lo"])?;
     let _nodes = [
@@ -228,8 +229,6 @@ fn a_vpn_that_claims_a_neighbours_address_gets_nothing_that_is_meant_for_it() ->
     wait_until("it is out of sight", FOUND_AGAIN, || {
         Ok(peers(asker)?.is_empty())
     })?;
-    // What was known of the way holds for two seconds; from here on nothing may come.
-    vpn.must("nft", &[count])?;
     let told = asker.zeroshare(&["find", &id, "--explain", "--wait", "1s"])?;
     ensure!(told.status.code() == Some(3), "{}", told.stdout);
     let refused = "refused to send to 10.77.0.2:38339: it is a neighbour";

@@ -21,7 +21,7 @@ use rustix::net::{
 
 use crate::interfaces::UsableInterface;
 
-/// How long a way holds: a lookup's datagrams to a neighbour ask once, and from then on after a VPN came up nothing goes into it.
+/// How long a way holds: a lookup's datagrams to a neighbour ask once, and soon after a VPN came up nothing goes into it.
 const HOLDS: Duration = Duration::from_secs(2);
 
 /// Ways that are known at a time: more than a LAN has neighbours. Whoever invents addresses has the kernel asked again.
