@@ -408,7 +408,7 @@ impl Engine {
         let (Ok(permit), Some(commands), Ok(())) = (
             self.probes.clone().try_acquire_owned(),
             self.commands.upgrade(),
-            self.parts.sockets.check_way(Instant::now(), address),
+            self.parts.sockets.check_way(address),
         ) else {
             return;
         };

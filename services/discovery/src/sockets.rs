@@ -26,7 +26,6 @@ use zeroshare_membership::{Arrival, Destination, Interface, Road, Transmit};
 
 use self::group::GroupSocket;
 pub(crate) use self::unicast::UnicastSockets;
-use self::way::Ways;
 use crate::interfaces::UsableInterface;
 
 /// The IPv4 group: in the site-local part of the administratively scoped addresses (RFC 2365), which routers do not
@@ -61,7 +60,6 @@ pub(crate) struct Sockets {
     inbox: Inbox,
     lifetime: Lifetime,
     interfaces: Vec<UsableInterface>,
-    ways: Ways,
     roads: BTreeMap<(u32, Road), RoadState>,
     /// What the machine was last told.
     told: Vec<Interface>,
@@ -109,7 +107,6 @@ impl Sockets {
             inbox,
             lifetime,
             interfaces: Vec::new(),
-            ways: Ways::default(),
             roads: BTreeMap::new(),
             told: Vec::new(),
             sent: 0,
@@ -161,7 +158,6 @@ impl Sockets {
     ) -> Vec<Interface> {
         // Memberships end with an interface, and a changed one may have new broadcast addresses.
         let before = std::mem::replace(&mut self.interfaces, interfaces);
-        self.ways.forget();
         let kept = |index: u32| {
             let of = |list: &[UsableInterface]| list.iter().find(|one| one.index == index).cloned();
             let new = of(&self.interfaces);
@@ -256,7 +252,7 @@ impl Sockets {
         match transmit.destination {
             Destination::One(address) => {
                 let sent = self
-                    .check_way(now, address)
+                    .check_way(address)
                     .and_then(|()| self.unicast.send(address, payload));
                 let refusal = sent.err();
                 self.sent += u64::from(refusal.is_none());
@@ -272,13 +268,8 @@ impl Sockets {
     }
 
     /// Fails where the system's routes lead to a neighbour through a network that is not in use.
-    pub(crate) fn check_way(&mut self, now: Instant, to: SocketAddr) -> io::Result<()> {
-        self.ways.check(now, to, &self.interfaces)
-    }
-
-    /// Looks up the system's routes again.
-    pub(crate) fn forget_ways(&mut self) {
-        self.ways.forget();
+    pub(crate) fn check_way(&self, to: SocketAddr) -> io::Result<()> {
+        way::check(to, &self.interfaces)
     }
 
     fn send_to_all(&mut self, now: Instant, key: (u32, Road), payload: &[u8]) -> Sent {

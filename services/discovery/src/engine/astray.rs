@@ -1,7 +1,5 @@
 //! Noticing that the system's routes lead away from neighbours, as when a VPN comes up.
 
-use std::time::Instant;
-
 use zeroshare_membership::Place;
 
 use super::Engine;
@@ -26,12 +24,10 @@ impl Rounds {
 impl Engine {
     /// Whoever offers a neighbour's store has others connect to it, and connections go where the routes lead.
     pub(super) fn look_for_astray(&mut self) {
-        let now = Instant::now();
-        self.parts.sockets.forget_ways();
         let places: Vec<Place> = self.parts.machine.places().into_iter().collect();
         for place in self.rounds.turn(&places) {
             // Any port has the same way.
-            if self.parts.sockets.check_way(now, place.port(1)).is_err() {
+            if self.parts.sockets.check_way(place.port(1)).is_err() {
                 self.parts.machine.handle_astray(place);
             }
         }

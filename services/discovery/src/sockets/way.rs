@@ -8,10 +8,8 @@
 //! The kernel is asked by netlink (rtnetlink(7)), which sends nothing and needs no privilege.
 
 use std::{
-    collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
-    time::{Duration, Instant},
 };
 
 use rustix::net::{
@@ -20,12 +18,6 @@ use rustix::net::{
 };
 
 use crate::interfaces::UsableInterface;
-
-/// How long a way holds: a lookup's datagrams to a neighbour ask once, and soon after a VPN came up nothing goes into it.
-const HOLDS: Duration = Duration::from_secs(2);
-
-/// Ways that are known at a time: more than a LAN has neighbours. Whoever invents addresses has the kernel asked again.
-const MOST_KNOWN: usize = 1024;
 
 /// A route in answer to a question takes about a hundred bytes.
 const ANSWER_BYTES: usize = 1024;
@@ -73,70 +65,21 @@ enum Way {
     By(u32),
 }
 
-/// The ways to neighbours, as the kernel told them of late.
-///
-/// Invariant: at most [`MOST_KNOWN`].
-#[derive(Debug, Default)]
-pub(super) struct Ways {
-    known: BTreeMap<IpAddr, Known>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    way: Way,
-    until: Instant,
-}
-
-impl Ways {
-    /// Fails where an address lies in the network of an interface in use, and the system would send to it by another one.
-    pub(super) fn check(
-        &mut self,
-        now: Instant,
-        to: SocketAddr,
-        interfaces: &[UsableInterface],
-    ) -> io::Result<()> {
-        // A link-local address says itself by which interface.
-        let is_bound = matches!(to, SocketAddr::V6(to) if to.scope_id() != 0);
-        let ip = to.ip().to_canonical();
-        let near = near(ip, interfaces);
-        if is_bound || near.is_empty() {
-            return Ok(());
-        }
-        match self.way(now, ip, ask) {
-            Ok(way) if is_right(way, &near) => Ok(()),
-            Ok(_) => Err(io::Error::new(io::ErrorKind::NetworkUnreachable, Astray)),
-            // Some sandboxes have one interface, and no way to ask for routes.
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-            Err(error) => Err(error),
-        }
+/// Fails where an address lies in the network of an interface in use, and the system would send to it by another one.
+pub(super) fn check(to: SocketAddr, interfaces: &[UsableInterface]) -> io::Result<()> {
+    // A link-local address says itself by which interface.
+    let is_bound = matches!(to, SocketAddr::V6(to) if to.scope_id() != 0);
+    let ip = to.ip().to_canonical();
+    let near = near(ip, interfaces);
+    if is_bound || near.is_empty() {
+        return Ok(());
     }
-
-    /// Has the kernel asked anew: its routes may have changed.
-    pub(super) fn forget(&mut self) {
-        self.known.clear();
-    }
-
-    /// The way to an address, asked for where none is known that holds; a failure is not kept.
-    fn way(
-        &mut self,
-        now: Instant,
-        to: IpAddr,
-        ask: impl FnOnce(IpAddr) -> io::Result<Way>,
-    ) -> io::Result<Way> {
-        match self.known.get(&to) {
-            Some(known) if now < known.until => return Ok(known.way),
-            _ => {}
-        }
-        let way = ask(to)?;
-        if self.known.len() >= MOST_KNOWN {
-            self.known.retain(|_, known| now < known.until);
-        }
-        if self.known.len() >= MOST_KNOWN {
-            self.forget();
-        }
-        let until = now + HOLDS;
-        self.known.insert(to, Known { way, until });
-        Ok(way)
+    match way(ip) {
+        Ok(way) if is_right(way, &near) => Ok(()),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::NetworkUnreachable, Astray)),
+        // Some sandboxes have one interface, and no way to ask for routes.
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -158,7 +101,7 @@ fn is_right(way: Way, near: &[u32]) -> bool {
 }
 
 /// Asks the kernel, which answers while it takes the question.
-fn ask(to: IpAddr) -> io::Result<Way> {
+fn way(to: IpAddr) -> io::Result<Way> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
     let kernel = SocketAddrNetlink::new(0, 0);
@@ -274,12 +217,10 @@ mod tests {
 
     #[test]
     fn the_kernel_knows_the_way_to_this_machine() {
-        assert_eq!(ask("127.0.0.9".parse().unwrap()).unwrap(), Way::Here);
+        assert_eq!(way("127.0.0.9".parse().unwrap()).unwrap(), Way::Here);
         let lo = interface(1, "127.0.0.1/8");
-        let mut ways = Ways::default();
-        ways.check(Instant::now(), "127.0.0.1:9".parse().unwrap(), &[lo])
-            .unwrap();
-        match ask("::1".parse().unwrap()) {
+        check("127.0.0.1:9".parse().unwrap(), &[lo]).unwrap();
+        match way("::1".parse().unwrap()) {
             Ok(way) => assert_eq!(way, Way::Here),
             // Without IPv6 nobody is asked about it.
             Err(error) => assert_ne!(error.kind(), io::ErrorKind::InvalidData),
@@ -290,45 +231,8 @@ mod tests {
     fn who_is_no_neighbour_or_link_local_is_sent_to_without_a_question() {
         let to = |text: &str| text.parse().unwrap();
         let all = [interface(2, "10.0.0.7/24"), interface(3, "fe80::2/64")];
-        let (mut ways, now) = (Ways::default(), Instant::now());
-        ways.check(now, to("203.0.113.9:9"), &all).unwrap();
-        ways.check(now, to("[fe80::1%3]:9"), &all).unwrap();
-        assert!(ways.known.is_empty());
-    }
-
-    #[test]
-    fn a_way_holds_for_a_while() {
-        let mut ways = Ways::default();
-        let start = Instant::now();
-        let to: IpAddr = "10.0.0.9".parse().unwrap();
-        let other: IpAddr = "10.0.0.8".parse().unwrap();
-        let unasked = |_| -> io::Result<Way> { panic!("the kernel was asked again") };
-        let late = start + HOLDS;
-
-        let refused = |_| Err(io::ErrorKind::NetworkUnreachable.into());
-        ways.way(start, to, refused).unwrap_err();
-        assert_eq!(ways.way(start, to, |_| Ok(Way::By(2))).unwrap(), Way::By(2));
-        let soon = late.checked_sub(Duration::from_nanos(1)).unwrap();
-        assert_eq!(ways.way(soon, to, unasked).unwrap(), Way::By(2));
-        assert_eq!(
-            ways.way(soon, other, |_| Ok(Way::By(3))).unwrap(),
-            Way::By(3)
-        );
-        assert_eq!(ways.way(late, to, |_| Ok(Way::By(7))).unwrap(), Way::By(7));
-        ways.forget();
-        assert_eq!(ways.way(late, to, |_| Ok(Way::Here)).unwrap(), Way::Here);
-    }
-
-    #[test]
-    fn no_more_ways_are_known_than_a_lan_has_neighbours() {
-        let mut ways = Ways::default();
-        let now = Instant::now();
-        for number in 0..=u16::MAX {
-            let [high, low] = number.to_be_bytes();
-            ways.way(now, [10, 0, high, low].into(), |_| Ok(Way::By(2)))
-                .unwrap();
-            assert!(ways.known.len() <= MOST_KNOWN);
-        }
+        check(to("203.0.113.9:9"), &all).unwrap();
+        check(to("[fe80::1%3]:9"), &all).unwrap();
     }
 
     #[test]
