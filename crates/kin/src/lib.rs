@@ -15,4 +15,4 @@ mod wanted;
 pub use pack::{Contents, Format, PackError, Unfit, fits, pack};
 pub use question::{MARK, MAX_IDS, MAX_REPLY_BYTES, Question, is_0share};
 pub use responder::Responder;
-pub use wanted::{Kin, PathError, Wanted};
+pub use wanted::{DOTNET_SERVICE, Kin, PathError, Wanted};

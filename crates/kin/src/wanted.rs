@@ -11,6 +11,9 @@ const MAX_PATH_BYTES: usize = 1024;
 /// A feed gives an implementation at most one digest of each kind.
 const MAX_IDS: usize = 8;
 
+/// As what Zero Install for .NET announces itself by mDNS, and looks for others: it wants SRV and addresses beside the PTR record.
+pub const DOTNET_SERVICE: &str = "_0install-store._tcp.local.";
+
 /// Whose way of asking it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kin {

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
     add, cancel, completions, config, digest, doctor, fetch, find, gc, man, mount, node, pause,
-    peers, prefetch, refresh, repair, secure_add, setup, share, verify, zero_install,
+    peers, prefetch, refresh, repair, secure_add, setup, share, status, verify, zero_install,
 };
 use crate::render::ColorChoice;
 use zeroshare_chassis::settings::LogSettings;
@@ -111,9 +111,8 @@ pub enum Command {
     Gc(gc::GcArguments),
     /// Print the ids of a directory, an archive or a file.
     Digest(digest::DigestArguments),
-    /// Say how the running node is.
-    #[command(after_help = "Examples:\n  zeroshare status\n  zeroshare status --json")]
-    Status,
+    /// Say how the running node is, or show its transfers live.
+    Status(status::StatusArguments),
     /// Test the network and this machine, and say what to do about what is wrong.
     Doctor(doctor::DoctorArguments),
     /// Look at the configuration.

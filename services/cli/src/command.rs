@@ -90,7 +90,7 @@ pub async fn run(command: Command, session: &Session) -> Result<Exit, Failure> {
         Command::Doctor(doctor::DoctorArguments {}) => {
             session.unless_stopped(doctor::run(session)).await
         }
-        Command::Status => session.unless_stopped(status::run(session)).await,
+        Command::Status(arguments) => status::run(&arguments, session).await,
         Command::Config(command) => config::run(&command, session),
         Command::Version => version::run(session),
         Command::Completions(arguments) => completions::run(&arguments, session),

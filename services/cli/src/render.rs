@@ -8,5 +8,6 @@ pub(crate) mod words;
 
 pub use output::{ColorChoice, Output, Report, Shape};
 pub use page::Page;
+pub(crate) use progress::shortened;
 pub use progress::{Phase, Progress, Step, Track};
 pub use table::Table;

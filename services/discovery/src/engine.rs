@@ -41,6 +41,7 @@ pub(crate) use self::{
     zero_share::ZeroShare,
 };
 use crate::{
+    advert::Advert,
     interfaces::UsableInterface,
     sockets::{Incoming, Sockets},
     state::save_memory,
@@ -109,6 +110,8 @@ pub(crate) struct Parts {
     pub(crate) memory: Memory,
     /// The original 0share; `None`: it is not answered.
     pub(crate) zero_share: Option<ZeroShare>,
+    /// Zero Install for .NET.
+    pub(crate) advert: Advert,
 }
 
 /// Owns the machine and its sockets.
@@ -292,9 +295,13 @@ impl Engine {
             Command::Arriving(content, part, state) => {
                 machine.handle_arriving(now, content, part, state);
             }
-            Command::StorePort(port) => machine.handle_store_port(now, port),
+            Command::StorePort(port) => {
+                machine.handle_store_port(now, port);
+                self.parts.advert.set_port(port);
+            }
             Command::Interfaces(interfaces) => {
                 machine.handle_day(now, today());
+                self.parts.advert.set_interfaces(&interfaces);
                 let interfaces = self.parts.sockets.set_interfaces(now, interfaces);
                 machine.handle_interfaces(now, interfaces);
             }

@@ -4,6 +4,7 @@
 //! watch over the interfaces, a watch over what the local store holds, and the local API. It decides nothing about who
 //! is believed or when to speak, and it never reads or writes content. Start reading at [`run()`], then `engine`.
 
+mod advert;
 mod api;
 mod arguments;
 mod engine;

@@ -21,9 +21,10 @@ use zeroshare_chassis::{
 };
 use zeroshare_identity::{GroupSecret, KeyError, node_key};
 use zeroshare_membership::{Membership, Memory, Presence, Settings, Subnet};
-use zeroshare_wire::datagram::{GroupKey, SigningKey};
+use zeroshare_wire::datagram::{GroupKey, NodeId, SigningKey};
 
 use crate::{
+    advert::{self, Advert},
     api::Api,
     engine::{Command, Engine, Parts, ZeroShare, today},
     interfaces::{self, InterfaceChoice},
@@ -146,6 +147,7 @@ fn parts(
             }
         })?;
     Ok(Parts {
+        advert: advert(config, machine.node_id(), lifetime),
         machine,
         sockets: sockets.hearing_0share(config.has_0share()),
         zero_share: config
@@ -155,6 +157,17 @@ fn parts(
         state_dir,
         memory,
     })
+}
+
+/// Starts to tell Zero Install for .NET where the store is, unless that is switched off.
+fn advert(config: &DiscoveryConfig, node: NodeId, lifetime: &Lifetime) -> Advert {
+    if !config.has_dotnet() {
+        return Advert::default();
+    }
+    let (advert, place) = Advert::followed();
+    let stopping = lifetime.stopping();
+    lifetime.spawn("mDNS", advert::advertise(node, place, stopping));
+    advert
 }
 
 /// The key on disk; where the disk refuses, one in memory: who is there matters more than who was.

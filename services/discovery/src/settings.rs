@@ -128,6 +128,8 @@ pub struct DiscoveryConfig {
     pub unicast_port_may_change: bool,
     /// Whether the original 0share is answered, where there is no group.
     pub answers_0share: bool,
+    /// Whether Zero Install for .NET is told where the store is, where there is no group.
+    pub answers_dotnet: bool,
 }
 
 /// Whether a node shows itself.
@@ -187,6 +189,7 @@ impl DiscoveryConfig {
             unicast_port: common.port,
             unicast_port_may_change: common.port_may_change,
             answers_0share: common.answers_0share,
+            answers_dotnet: common.answers_dotnet,
         })
     }
 
@@ -204,6 +207,11 @@ impl DiscoveryConfig {
     /// Whether the original 0share is answered: not in a group, whose members alone are, nor by who only asks.
     pub(crate) fn has_0share(&self) -> bool {
         self.answers_0share && self.group.is_none() && self.mode == Mode::Full
+    }
+
+    /// Whether Zero Install for .NET is told where the store is: likewise.
+    pub(crate) fn has_dotnet(&self) -> bool {
+        self.answers_dotnet && self.group.is_none() && self.mode == Mode::Full
     }
 }
 

@@ -279,7 +279,7 @@ impl Entry {
 
     /// As it is told to callers.
     pub(crate) fn to_wire(&self, view: &View) -> Fetch {
-        let clients = u32::try_from(lock(&self.clients).len()).unwrap_or(u32::MAX);
+        let (clients, users) = self.clients();
         let (failure_reason, failure_message) = match &view.stage {
             Stage::Failed(failure) => (failure.reason().into(), failure.to_string()),
             Stage::Locating | Stage::Transferring | Stage::Committing | Stage::Succeeded(_) => {
@@ -304,7 +304,16 @@ impl Entry {
                 .as_ref()
                 .map_or(String::new(), |path| path.display().to_string()),
             clients,
+            user_ids: users.into_iter().collect(),
         }
+    }
+
+    /// How many want it, and as which users.
+    fn clients(&self) -> (u32, BTreeSet<u32>) {
+        let clients = lock(&self.clients);
+        let users = clients.iter().filter_map(|(caller, _)| caller.user_id());
+        let number = u32::try_from(clients.len()).unwrap_or(u32::MAX);
+        (number, users.collect())
     }
 }
 

@@ -83,13 +83,19 @@ impl Caller {
         }
     }
 
+    /// The user's number, if it is known.
+    pub(crate) fn user_id(self) -> Option<u32> {
+        match self {
+            Self::Same => Some(rustix::process::geteuid().as_raw()),
+            Self::User(uid) => Some(uid),
+            Self::Unknown => None,
+        }
+    }
+
     /// As an error names it.
     pub(crate) fn name(self) -> String {
-        match self {
-            Self::Same => rustix::process::geteuid().as_raw().to_string(),
-            Self::User(uid) => uid.to_string(),
-            Self::Unknown => "unknown".to_owned(),
-        }
+        self.user_id()
+            .map_or_else(|| "unknown".to_owned(), |uid| uid.to_string())
     }
 
     /// Whether it may decide for everybody: the service's own user, and root.

@@ -148,3 +148,75 @@ fn what_older_programs_send_badly_is_refused() -> Result<()> {
     }
     Ok(())
 }
+
+/// Speaks multicast DNS on a host with nothing but Python's own library.
+fn mdns(host: &Host, words: &[&str]) -> std::process::Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mdns_as_kin.py");
+    let mut command = host.command("python3");
+    command.arg(script).arg(host.address()).args(words);
+    command
+}
+
+/// The same to its end; gives what it printed.
+fn ask_mdns(host: &Host, words: &[&str]) -> Result<String> {
+    let output = mdns(host, words).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}{complaint}");
+    Ok(said)
+}
+
+#[test]
+fn zero_install_for_dotnet_finds_a_node_by_mdns() -> Result<()> {
+    let lan = Lan::new(2)?;
+    let (giver, reader) = (lan.host(1), lan.host(2));
+    let _node = giver.start_node(&[])?;
+    let tree = giver.home().join("tree");
+    noisy_tree(&tree, 10, 300_000)?;
+    let id = giver.must_zeroshare(&["add", &tree.to_string_lossy()])?;
+    giver.wait_until_offered(&id)?;
+    let found = ask_mdns(reader, &["find", &id, &tree.to_string_lossy()])?;
+    ensure!(found == format!("{}:38339", giver.address()), "{found}");
+    // And so do we.
+    let path = reader.must_zeroshare(&["fetch", &id, "--from-dotnet"])?;
+    ensure!(Path::new(&path) == reader.store().join(&id), "{path}");
+    Ok(())
+}
+
+#[test]
+fn nothing_is_told_by_mdns_where_that_is_switched_off() -> Result<()> {
+    let lan = Lan::new(2)?;
+    let (giver, listener) = (lan.host(1), lan.host(2));
+    let secret = giver.home().join("secret");
+    fs::write(&secret, "the members of this test know it\n")?;
+    fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    let secret = secret.to_string_lossy();
+    for words in [
+        &["--no-dotnet"][..],
+        &["--group-secret", &secret],
+        &["--no-interface", "eth0"],
+        &["--no-multicast4"],
+    ] {
+        let _node = giver.start_node(words)?;
+        ask_mdns(listener, &["silent"]).map_err(|error| error.context(format!("{words:?}")))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_tree_comes_from_zero_install_for_dotnet_that_is_found_by_mdns() -> Result<()> {
+    let lan = Lan::new(2)?;
+    let (giver, reader) = (lan.host(1), lan.host(2));
+    let (tree, id) = tree_of(giver)?;
+    let nobody = reader.zeroshare(&["fetch", &id, "--from-dotnet"])?;
+    ensure!(nobody.status.code() == Some(3), "{}", nobody.stderr);
+    let _serving = serve(giver, &tree, &id, "well")?;
+    let announcing = giver.spawn_command(mdns(giver, &["serve", "38339"]))?;
+    wait_until("it announces", Duration::from_secs(20), || {
+        Ok(announcing.log().contains("ready"))
+    })?;
+    let path = reader.must_zeroshare(&["fetch", &id, "--from-dotnet"])?;
+    ensure!(Path::new(&path) == reader.store().join(&id), "{path}");
+    reader.must_zeroshare(&["verify", &id])?;
+    Ok(())
+}

@@ -29,7 +29,7 @@ pub const GROUP_PORT: u16 = 38339;
 const INTERFACE: u32 = 2;
 
 /// The day on which all of it happens.
-const DAY: u32 = 20_000;
+pub const DAY: u32 = 20_000;
 
 /// How a node is started.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +70,7 @@ pub struct Found {
 pub struct Lan {
     /// How the network behaves from now on.
     pub weather: Weather,
+    group: GroupKey,
     now: Instant,
     rng: fastrand::Rng,
     nodes: Vec<Node>,
@@ -78,6 +79,8 @@ pub struct Lan {
     split_off: BTreeSet<usize>,
     mail: Mail,
     traffic: Traffic,
+    /// What was sent, where somebody listens.
+    captured: Option<Vec<Box<[u8]>>>,
     wakes: BinaryHeap<Reverse<(Instant, usize)>>,
 }
 
@@ -97,6 +100,7 @@ impl Lan {
     pub fn new(seed: u64, weather: Weather) -> Self {
         Self {
             weather,
+            group: GroupKey::none(),
             // Only differences count: this is the one reading of a clock.
             now: Instant::now(),
             rng: fastrand::Rng::with_seed(seed),
@@ -106,8 +110,15 @@ impl Lan {
             split_off: BTreeSet::new(),
             mail: Mail::default(),
             traffic: Traffic::default(),
+            captured: None,
             wakes: BinaryHeap::new(),
         }
+    }
+
+    /// Makes a group of the nodes that are started from now on.
+    #[must_use]
+    pub fn in_group(self, group: GroupKey) -> Self {
+        Self { group, ..self }
     }
 
     /// Starts a node that holds what is given, and gives its number.
@@ -121,7 +132,7 @@ impl Lan {
             key: SigningKey::from_seed(&seed),
             incarnation: self.rng.u64(..),
             unicast_port: GROUP_PORT,
-            group: GroupKey::none(),
+            group: self.group.clone(),
             presence: options.presence,
             allowed: Vec::new(),
             day: Day::from_number(DAY),
@@ -251,6 +262,19 @@ impl Lan {
         std::mem::take(&mut self.traffic)
     }
 
+    /// Keeps a copy of every datagram from now on.
+    pub fn listen_in(&mut self) {
+        self.captured.get_or_insert_default();
+    }
+
+    /// What all nodes sent since this was last asked, one to everybody once for each road.
+    pub fn take_captured(&mut self) -> Vec<Box<[u8]>> {
+        self.captured
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
     /// What happened at a node since this was last asked.
     pub fn take_events(&mut self, node: usize) -> Vec<Event> {
         let events = std::mem::take(&mut self.nodes[node].events);
@@ -356,6 +380,9 @@ impl Lan {
         let source = SocketAddr::from((self.nodes[node].address, GROUP_PORT));
         let letter = Arc::new(Letter::new(source, road, transmit.payload.into()));
         let is_to_all = road != Road::Unicast;
+        if let Some(captured) = &mut self.captured {
+            captured.push(letter.bytes.clone());
+        }
         let sender = &mut self.nodes[node];
         for traffic in [&mut sender.traffic, &mut self.traffic] {
             traffic.add(is_to_all, letter.bytes.len(), letter.body());

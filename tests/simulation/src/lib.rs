@@ -14,6 +14,6 @@ pub mod naive;
 mod quantiles;
 mod weather;
 
-pub use lan::{Found, GROUP_PORT, Lan, NodeOptions, Traffic};
+pub use lan::{DAY, Found, GROUP_PORT, Lan, NodeOptions, Traffic};
 pub use quantiles::Quantiles;
 pub use weather::Weather;

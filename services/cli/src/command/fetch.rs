@@ -76,13 +76,16 @@ pub struct FetchArguments {
     )]
     pub from_0share: Option<String>,
 
-    /// Ask this machine instead, which runs `0install store serve PORT` of Zero Install for .NET.
+    /// Ask machines that run `0install store serve` of Zero Install for .NET instead: those that announce themselves by mDNS within
+    /// 2 s, or this one only.
     #[arg(
         long,
         value_name = "HOST:PORT",
+        num_args = 0..=1,
+        default_missing_value = "",
         conflicts_with_all = ["from", "from_0share", "into", "output", "upstream", "timeout"]
     )]
-    pub from_dotnet: Option<StaticPeer>,
+    pub from_dotnet: Option<String>,
 
     /// Make an ordinary copy there, which must not exist yet, instead of adding to a store.
     #[arg(long, value_name = "DIR", conflicts_with = "store")]
@@ -152,15 +155,17 @@ impl FetchArguments {
 
     /// Who is to be asked in place of peers.
     fn older_program(&self) -> Result<Option<kin::Whom>, Failure> {
-        let one = |kin, peer| Some(kin::Whom::One(kin, peer));
-        match (self.from_0share.as_deref(), &self.from_dotnet) {
-            (None, None) => Ok(None),
-            (None, Some(peer)) => Ok(one(Kin::DotNet, peer.clone())),
-            (Some(""), _) => Ok(Some(kin::Whom::Everybody)),
-            (Some(host), _) => match host.parse() {
-                Ok(peer) => Ok(one(Kin::ZeroShare, peer)),
-                Err(error) => Err(Failure::because("--from-0share", &error)),
-            },
+        let (kin, flag, host) = match (&self.from_0share, &self.from_dotnet) {
+            (None, None) => return Ok(None),
+            (Some(host), _) => (Kin::ZeroShare, "--from-0share", host),
+            (None, Some(host)) => (Kin::DotNet, "--from-dotnet", host),
+        };
+        if host.is_empty() {
+            return Ok(Some(kin::Whom::Everybody(kin)));
+        }
+        match host.parse() {
+            Ok(peer) => Ok(Some(kin::Whom::One(kin, peer))),
+            Err(error) => Err(Failure::because(flag, &error)),
         }
     }
 

@@ -28,6 +28,7 @@ pub(crate) struct FetchDocument {
     pub(crate) done_files: u64,
     pub(crate) total_files: u64,
     pub(crate) clients: u32,
+    pub(crate) user_ids: Vec<u32>,
     pub(crate) peers: Vec<ShareDocument>,
     pub(crate) failure_reason: Option<&'static str>,
     pub(crate) failure_message: Option<String>,
@@ -65,6 +66,7 @@ impl From<&Fetch> for FetchDocument {
             done_files: progress.done_files,
             total_files: progress.total_files,
             clients: fetch.clients,
+            user_ids: fetch.user_ids.clone(),
             peers: progress.peers.iter().map(ShareDocument::from).collect(),
             failure_reason: failed.then(|| crate::words::name(fetch.failure_reason())),
             failure_message: some(&fetch.failure_message),
@@ -154,7 +156,7 @@ pub(crate) fn accusation(share: &PeerShare) -> Option<String> {
 }
 
 /// A state's name, as in the contract.
-fn state_name(state: FetchState) -> &'static str {
+pub(crate) fn state_name(state: FetchState) -> &'static str {
     match state {
         FetchState::Unspecified => "unknown",
         FetchState::Locating => "locating",

@@ -24,7 +24,7 @@ use steps::{Mode, SetupReport, run_step};
 pub(crate) use disk::{Disk, DiskError};
 pub(crate) use list::directory as listed_directory;
 pub(crate) use marked::{Origin, origin};
-pub(crate) use scope::{Paths, SHARED_STORE, Scope};
+pub(crate) use scope::{Paths, SHARED_STORE, Scope, name_of};
 pub(crate) use units::{MOUNT, NODE, SERVICES, TARGET};
 
 const EXAMPLES: &str = "\

@@ -1,14 +1,34 @@
-//! `zeroshare status`: how the running node is.
+//! `zeroshare status`: how the running node is, and what it fetches.
 
 mod gather;
 mod show;
+mod watch;
 
+use clap::Args;
 use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::reach::Needs;
 use crate::session::Session;
+
+const EXAMPLES: &str = "\
+With --watch on a terminal the arrow keys select a transfer, c cancels it (after a question), q quits. Elsewhere each transfer's
+changes are lines; with --json each change is a document on a line.
+
+Examples:
+  zeroshare status
+  zeroshare status --json
+  zeroshare status --watch";
+
+/// What of the status.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct StatusArguments {
+    /// Show the transfers that run, from whom and for whom, until Ctrl-C; and cancel them with a key.
+    #[arg(long)]
+    pub watch: bool,
+}
 
 /// How a node is; a part that did not answer is null.
 #[derive(Debug, Serialize)]
@@ -100,8 +120,20 @@ struct FetcherPart {
     known_fetches: usize,
 }
 
+/// Says how the node is, or shows what it fetches.
+pub async fn run(arguments: &StatusArguments, session: &Session) -> Result<Exit, Failure> {
+    if !arguments.watch {
+        return session.unless_stopped(report(session)).await;
+    }
+    tokio::select! {
+        shown = watch::run(session) => shown,
+        // The usual end.
+        () = session.lifetime.stopping() => Ok(Exit::Done),
+    }
+}
+
 /// Says how the node is, and fails unless all of it serves.
-pub async fn run(session: &Session) -> Result<Exit, Failure> {
+async fn report(session: &Session) -> Result<Exit, Failure> {
     let services = session.services(Needs::RUNNING_NODE)?;
     let report = gather::gather(&services).await;
     session.output.report(&report)?;

@@ -32,7 +32,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Locating => "looking for peers",
             Self::Transferring => "fetching",
@@ -104,7 +104,7 @@ impl Step {
     }
 
     /// "fetching 1.0 KiB of 4.0 KiB (3/7 files, from 10.0.0.2:38339)".
-    fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let mut words = self.phase.word().to_owned();
         if self.total_bytes > 0 {
             let (done, total) = (words::size(self.done_bytes), words::size(self.total_bytes));
@@ -258,7 +258,7 @@ fn draw(bar: &ProgressBar, step: &Step) {
 }
 
 /// Enough of an id to tell it from others.
-fn shortened(title: &str) -> String {
+pub(crate) fn shortened(title: &str) -> String {
     const KEPT: usize = 20;
     if title.chars().count() <= KEPT {
         return title.to_owned();

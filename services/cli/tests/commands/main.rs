@@ -16,4 +16,5 @@ mod node;
 mod setting_up;
 mod tracing;
 mod usage;
+mod watching;
 mod zero_install;

@@ -38,6 +38,7 @@ fn engine() -> Engine {
         state_dir: None,
         memory: Memory::default(),
         zero_share: Some(ZeroShare::new(STORE_PORT)),
+        advert: Advert::default(),
     };
     let (commands, _) = mpsc::channel(1);
     Engine::new(parts, commands.downgrade(), lifetime)

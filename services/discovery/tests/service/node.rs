@@ -62,6 +62,8 @@ pub(crate) fn config(scratch: &Scratch, group_port: u16, roads: &[Road]) -> Disc
         unicast_port: 0,
         unicast_port_may_change: true,
         answers_0share: true,
+        // Its port is fixed.
+        answers_dotnet: false,
     }
 }
 

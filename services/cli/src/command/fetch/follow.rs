@@ -274,6 +274,11 @@ fn has_ended(fetch: &Fetch) -> bool {
 }
 
 fn show(track: &mut Track<'_>, fetch: &Fetch) {
+    track.show(step_of(fetch));
+}
+
+/// How far a fetch is, as progress shows it.
+pub(crate) fn step_of(fetch: &Fetch) -> Step {
     let progress = fetch.progress.clone().unwrap_or_default();
     let phase = match fetch.state() {
         FetchState::Transferring => Phase::Transferring,
@@ -293,7 +298,7 @@ fn show(track: &mut Track<'_>, fetch: &Fetch) {
         .peers
         .into_iter()
         .filter(|peer| peer.received_bytes > 0);
-    track.show(Step {
+    Step {
         phase,
         done_bytes: progress.done_bytes,
         total_bytes: progress.total_bytes,
@@ -304,5 +309,5 @@ fn show(track: &mut Track<'_>, fetch: &Fetch) {
         peers: giving
             .map(|peer| name(peer.address, peer.peer_id))
             .collect(),
-    });
+    }
 }

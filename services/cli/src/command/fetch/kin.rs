@@ -16,7 +16,7 @@ use super::{FetchArguments, absolute};
 use crate::command::add::Prepared;
 use crate::exit::Exit;
 use crate::failure::{Failure, chain};
-use crate::kin::{Asking, DownloadError, download};
+use crate::kin::{Asking, Browsing, DownloadError, download};
 use crate::reach::{Needs, Services};
 use crate::render::{Page, Phase, Progress, Report, Step, Track};
 use crate::session::{Session, interrupted};
@@ -25,14 +25,17 @@ use crate::source::{Source, free_bytes, temporary_parent};
 /// How long replies count, unless something else is said.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long adverts count, as in Zero Install for .NET itself.
+const ADVERT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 8;
 
 /// Whom to ask.
 #[derive(Debug, Clone)]
 pub(super) enum Whom {
-    /// Everybody who speaks 0share.
-    Everybody,
+    /// Everybody who speaks in this way.
+    Everybody(Kin),
     /// One machine, in one of both ways.
     One(Kin, StaticPeer),
 }
@@ -93,7 +96,7 @@ async fn fetch(
     let progress = Progress::new(&session.output);
     let mut track = progress.track(&tree.to_string());
     track.show(Step::new(Phase::Locating));
-    let mut candidates = Candidates::of(arguments, whom, tree).await?;
+    let mut candidates = Candidates::of(arguments, whom, tree, session).await?;
     let mut last = None;
     while let Some((from, path)) = candidates.next(tree).await {
         let prepared = match try_one(arguments, tree, (from, &path), (session, &mut track)).await {
@@ -128,21 +131,40 @@ fn worse(before: Option<Failure>, now: Failure) -> Failure {
     }
 }
 
+/// How those are found who are asked.
+enum Search {
+    Replies(Asking),
+    Adverts(Browsing),
+}
+
 /// Who may have it, and the paths that are still to be tried.
 struct Candidates {
     kin: Kin,
-    asking: Option<Asking>,
+    search: Option<Search>,
     waiting: VecDeque<(SocketAddr, String)>,
 }
 
 impl Candidates {
-    async fn of(arguments: &FetchArguments, whom: &Whom, tree: TreeId) -> Result<Self, Failure> {
-        let (kin, asking, found) = match whom {
-            Whom::Everybody => {
+    async fn of(
+        arguments: &FetchArguments,
+        whom: &Whom,
+        tree: TreeId,
+        session: &Session,
+    ) -> Result<Self, Failure> {
+        let (kin, search, found) = match whom {
+            Whom::Everybody(Kin::ZeroShare) => {
                 let patience = arguments.timeout.unwrap_or(PATIENCE);
                 let asking = Asking::everybody(tree, DEFAULT_PORT, patience).await;
                 let failed = |error| Failure::because("cannot ask by broadcast", &error);
-                (Kin::ZeroShare, Some(asking.map_err(failed)?), Vec::new())
+                let search = Search::Replies(asking.map_err(failed)?);
+                (Kin::ZeroShare, Some(search), Vec::new())
+            }
+            Whom::Everybody(Kin::DotNet) => {
+                let left_alone = session.settings()?.discovery.left_alone;
+                let browsing = Browsing::begin(&left_alone, ADVERT_PATIENCE);
+                let failed = |error| Failure::because("cannot look for adverts", &error);
+                let search = Search::Adverts(browsing.map_err(failed)?);
+                (Kin::DotNet, Some(search), Vec::new())
             }
             Whom::One(kin, peer) => {
                 let found = tokio::net::lookup_host((peer.host(), peer.port())).await;
@@ -153,7 +175,7 @@ impl Candidates {
         };
         let mut candidates = Self {
             kin,
-            asking,
+            search,
             waiting: VecDeque::new(),
         };
         for address in found {
@@ -165,10 +187,13 @@ impl Candidates {
     /// The next one, and what to ask it for.
     async fn next(&mut self, tree: TreeId) -> Option<(SocketAddr, String)> {
         if self.waiting.is_empty()
-            && let Some(asking) = &mut self.asking
+            && let Some(search) = &mut self.search
         {
-            let replier = asking.next().await?;
-            self.await_turn(replier, tree);
+            let found = match search {
+                Search::Replies(asking) => asking.next().await?,
+                Search::Adverts(browsing) => browsing.next().await?,
+            };
+            self.await_turn(found, tree);
         }
         self.waiting.pop_front()
     }

@@ -179,7 +179,7 @@ impl Scope {
 }
 
 /// The name of a user, as the file of users has it.
-fn name_of(users: &str, uid: u32) -> Option<String> {
+pub(crate) fn name_of(users: &str, uid: u32) -> Option<String> {
     let uid = uid.to_string();
     users.lines().find_map(|line| {
         let mut fields = line.split(':');
