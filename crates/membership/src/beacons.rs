@@ -293,7 +293,7 @@ impl Membership {
     /// How many other nodes there are.
     ///
     /// What peers say of it counts up to four times what this node sees itself: they may hear more, or lie.
-    pub(crate) fn estimate(&self) -> u32 {
+    pub fn estimate(&self) -> u32 {
         let known = u32::try_from(self.peers.counted()).unwrap_or(u32::MAX);
         let claimed = self.peers.most_claimed();
         known.max(claimed.min(known.saturating_mul(4)))

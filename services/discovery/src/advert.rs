@@ -21,25 +21,41 @@ use crate::interfaces::UsableInterface;
 /// How long the farewell may take.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
 
+/// So many nodes of one network announce themselves: one question by mDNS is answered by all that do, at once.
+const MOST_ADVERTS: u64 = 32;
+
 /// Where this machine's store is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     /// 0: nowhere.
     port: u16,
     interfaces: Vec<UsableInterface>,
+    /// Others announce themselves, and are enough.
+    is_silent: bool,
 }
 
 /// Tells whoever advertises of changes; nobody, where that is switched off.
 #[derive(Debug, Default)]
 pub(crate) struct Advert {
-    place: Option<watch::Sender<Place>>,
+    place: Option<(NodeId, watch::Sender<Place>)>,
 }
 
 impl Advert {
     /// One that somebody follows.
-    pub(crate) fn followed() -> (Self, watch::Receiver<Place>) {
+    pub(crate) fn followed(node: NodeId) -> (Self, watch::Receiver<Place>) {
         let (place, follower) = watch::channel(Place::default());
-        (Self { place: Some(place) }, follower)
+        let place = Some((node, place));
+        (Self { place }, follower)
+    }
+
+    /// Says how many other nodes there are.
+    pub(crate) fn set_neighbours(&self, count: u32) {
+        if let Some((node, place)) = &self.place {
+            let is_silent = !announces(*node, count);
+            place.send_if_modified(|place| {
+                std::mem::replace(&mut place.is_silent, is_silent) != is_silent
+            });
+        }
     }
 
     pub(crate) fn set_port(&self, port: u16) {
@@ -51,7 +67,7 @@ impl Advert {
     }
 
     fn change(&self, change: impl FnOnce(&mut Place)) {
-        if let Some(place) = &self.place {
+        if let Some((_, place)) = &self.place {
             place.send_if_modified(|place| {
                 let before = place.clone();
                 change(place);
@@ -114,7 +130,7 @@ pub(crate) async fn advertise(
 
 fn begin(node: NodeId, place: &Place) -> Result<Option<ServiceDaemon>, mdns_sd::Error> {
     let (kinds, addresses) = (place.kinds(), place.addresses());
-    if place.port == 0 || kinds.is_empty() || addresses.is_empty() {
+    if place.is_silent || place.port == 0 || kinds.is_empty() || addresses.is_empty() {
         return Ok(None);
     }
     let instance = guid(node);
@@ -144,6 +160,14 @@ async fn end(daemon: &ServiceDaemon) {
         Ok(ended) => drop(timeout(FAREWELL_TIME, ended.recv_async()).await),
         Err(error) => debug!(%error, "mDNS had ended before"),
     }
+}
+
+/// Whether a node is one of the few that announce themselves among so many others: those with the smallest ids, about.
+///
+/// The count goes by powers of two, so that it does not change with each neighbour.
+fn announces(node: NodeId, others: u32) -> bool {
+    let nodes = (u64::from(others) + 1).next_power_of_two();
+    nodes <= MOST_ADVERTS || node.first_half() <= u64::MAX / nodes * MOST_ADVERTS
 }
 
 /// The node's id as that program spells its own.
@@ -182,6 +206,7 @@ mod tests {
                 interface(2, &["10.0.1.1"], &[Road::Broadcast]),
                 interface(3, &["fd00::1"], &[Road::Multicast6, Road::Multicast4]),
             ],
+            is_silent: false,
         };
         let kinds = format!("{:?}", place.kinds());
         assert_eq!(kinds, "[IndexV4(1), IndexV4(3), IndexV6(3)]");
@@ -196,6 +221,7 @@ mod tests {
                 &["10.0.0.1", "fe80::1", "fd00::1", "::1"],
                 &[],
             )],
+            is_silent: false,
         };
         let expected = ["10.0.0.1", "fd00::1"].map(|ip| ip.parse().unwrap());
         assert_eq!(place.addresses(), expected.into());
@@ -210,14 +236,31 @@ mod tests {
             (7, vec![interface(1, &["10.0.0.1"], &[])]),
             (7, Vec::new()),
         ] {
-            let place = Place { port, interfaces };
+            let place = Place {
+                port,
+                interfaces,
+                is_silent: false,
+            };
             assert!(begin(node, &place).unwrap().is_none(), "{place:?}");
         }
     }
 
     #[test]
+    fn about_as_many_announce_themselves_as_may_however_many_there_are() {
+        for nodes in [1_u32, 10, 31, 33, 1000, 1024, 10_000] {
+            let ids = (0..u64::from(nodes)).map(|number| {
+                let id = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+                NodeId::from_bytes([id, id].concat().try_into().unwrap())
+            });
+            let count = ids.filter(|id| announces(*id, nodes - 1)).count();
+            let least = usize::try_from(nodes.min(32)).unwrap() / 2;
+            assert!((least..=40).contains(&count), "{count} of {nodes}");
+        }
+    }
+
+    #[test]
     fn only_changes_are_told() {
-        let (advert, mut follower) = Advert::followed();
+        let (advert, mut follower) = Advert::followed(SigningKey::from_seed(&[1; 32]).node_id());
         follower.borrow_and_update();
         advert.set_port(7);
         assert!(follower.has_changed().unwrap());

@@ -356,6 +356,9 @@ impl Engine {
             }
         }
         self.tell_all(now, None);
+        self.parts
+            .advert
+            .set_neighbours(self.parts.machine.estimate());
     }
 
     fn tell_all(&mut self, now: Instant, refusal: Option<&str>) {

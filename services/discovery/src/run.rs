@@ -164,7 +164,7 @@ fn advert(config: &DiscoveryConfig, node: NodeId, lifetime: &Lifetime) -> Advert
     if !config.has_dotnet() {
         return Advert::default();
     }
-    let (advert, place) = Advert::followed();
+    let (advert, place) = Advert::followed(node);
     let stopping = lifetime.stopping();
     lifetime.spawn("mDNS", advert::advertise(node, place, stopping));
     advert
