@@ -14,6 +14,7 @@
 mod beneath;
 mod boot;
 mod digest;
+mod document;
 mod environment;
 mod index;
 mod mounts;
@@ -27,6 +28,7 @@ mod watcher;
 
 pub use beneath::Beneath;
 pub use boot::boot_id;
+pub use document::{DocumentError, MAX_FEED_BYTES, digests, is_element, parse_document};
 pub use environment::Environment;
 pub use index::{IndexError, IndexPlace};
 pub use mounts::{MOUNT_NAME, is_own_mount};
