@@ -217,7 +217,7 @@ fn what_was_refreshed_is_asked_for_by_the_mount_anew() -> Result<()> {
 }
 
 /// Puts the program into a host's store.
-fn offered_hello(host: &Host) -> Result<String> {
+pub(crate) fn offered_hello(host: &Host) -> Result<String> {
     let tree = host.home().join("tree");
     hello_tree(&tree)?;
     zero_install_add(host, &tree)
@@ -243,7 +243,7 @@ fn archive_of(tree: &Path) -> Result<Vec<u8>> {
 }
 
 /// The command where an ordinary user can run it, wherever it was built.
-fn own_zeroshare(user: &User<'_>) -> Result<String> {
+pub(crate) fn own_zeroshare(user: &User<'_>) -> Result<String> {
     let place: PathBuf = user.keep("zeroshare", "")?;
     fs::copy(program("zeroshare")?, &place)?;
     Ok(place.to_str().context("an odd path")?.to_owned())
