@@ -110,11 +110,18 @@ async fn gpg(words: &[&str], input: &[u8], most: u64) -> Result<Vec<u8>, Unsigne
         .args(words)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        // To open /dev/null would be to write, which is forbidden here.
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .map_err(Unsigned::Io)?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let errors = child.stderr.take();
+    let overhear = async {
+        if let Some(mut errors) = errors {
+            drop(tokio::io::copy(&mut errors, &mut tokio::io::sink()).await);
+        }
+    };
     let write = async {
         if let Some(mut stdin) = stdin {
             // It may have seen enough.
@@ -128,7 +135,7 @@ async fn gpg(words: &[&str], input: &[u8], most: u64) -> Result<Vec<u8>, Unsigne
             None => Ok(0),
         }
     };
-    let ((), read) = tokio::join!(write, read);
+    let ((), (), read) = tokio::join!(write, overhear, read);
     read.map_err(Unsigned::Io)?;
     Ok(printed)
 }
