@@ -177,9 +177,10 @@ impl StoreConfig {
         let environment = Environment::of_process();
         let found = store_roots(&environment, &common.stores);
         let roots = read_roots(found, common.places.owner, &common.stores);
-        let feeds = match choose(flags.share_feeds, file.share_feeds, false) {
-            true => read_feeds(environment, common.places.owner),
-            false => Vec::new(),
+        let feeds = if choose(flags.share_feeds, file.share_feeds, false) {
+            read_feeds(environment, common.places.owner)
+        } else {
+            Vec::new()
         };
         let config = Self::resolve_with_roots(flags, file, common, roots)?;
         Ok(Self { feeds, ..config })

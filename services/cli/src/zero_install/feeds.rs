@@ -288,12 +288,12 @@ impl Bringer<'_> {
 fn unasked(url: &FeedUrl, from: &str, refused: &Refused) -> Failure {
     let message = format!("the feed {url} that {from} gives is not imported: {refused}");
     let failure = Failure::new(Exit::Failed, "NOT_TRUSTED", message);
-    match refused {
-        Refused::Unasked { fingerprint } => failure.advise(format!(
-            "Ask its author whether the key is right; then `--trust-key {fingerprint}` takes it."
-        )),
-        _ => failure,
-    }
+    let Refused::Unasked { fingerprint } = refused else {
+        return failure;
+    };
+    failure.advise(format!(
+        "Ask its author whether the key is right; then `--trust-key {fingerprint}` takes it."
+    ))
 }
 
 fn check_address(text: &str, url: &FeedUrl) -> Result<(), Refused> {

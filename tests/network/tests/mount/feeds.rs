@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use data_encoding::BASE64;
 use tempfile::TempDir;
-use zeroshare_network::{Host, Lan, wait_until};
+use zeroshare_network::{Host, Lan, Running, wait_until};
 use zeroshare_testkit::{Fault, Offered, Peer};
 
 use crate::{
@@ -25,74 +25,62 @@ const PORT: u16 = 38339;
 #[test]
 fn a_feed_comes_from_the_machine_beside_once_its_key_is_trusted() -> Result<()> {
     let lan = Lan::new(2)?;
-    let (a, b) = (lan.host(1), lan.host(2));
-    let id = offered_hello(a)?;
-    let author = Author::new(a, "Author")?;
-    let signed = author.sign(&feed(&id, 1000)?)?;
-    share(a, &author, &signed)?;
-    let node_a = a.start_node(&["--share-feeds"])?;
-    a.wait_until_offered(&id)?;
-    wait_until("the feed is offered", LIMIT, || {
-        Ok(node_a.log().contains("feed offered"))
-    })?;
-    // Nothing listens where the feed says that it comes from: upstream refuses everything.
+    let (author, _node_a) = sharing(lan.host(1))?;
     let address = url(FEED);
-    let run = |user: &User<'_>, own: &[&str]| -> Result<_> {
-        let zeroshare = own_zeroshare(user)?;
+    let user = User::new(lan.host(2), Path::new("/nowhere"))?;
+    let zeroshare = own_zeroshare(&user)?;
+    let run = |own: &[&str]| {
         let words = [&["0install", "--wait", "2s"], own, &["run", &address]].concat();
         user.run(&zeroshare, &words)
     };
-
-    let user = User::new(b, Path::new("/nowhere"))?;
-    let refused = run(&user, &[])?;
+    let refused = run(&[])?;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success(), "nobody could be asked: {said}");
     let advice = format!("--trust-key {}", author.fingerprint);
     assert!(said.contains(&advice), "{said}");
     assert_untouched(&user, &author)?;
 
-    let done = run(&user, &["--trust-key", &author.fingerprint])?;
-    assert_eq!(
-        String::from_utf8_lossy(&done.stdout).trim(),
-        GREETING,
-        "{done:?}"
-    );
+    let done = run(&["--trust-key", &author.fingerprint])?;
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(said.trim(), GREETING, "{done:?}");
     assert!(has_key(&user, &author)? && trusts(&user, &author));
     let offline = user.must("0install", &["run", "--offline", &address])?;
     assert_eq!(offline, GREETING, "it is an ordinary feed now");
 
-    let person = User::new(b, Path::new("/nowhere"))?;
+    let another = User::new(lan.host(2), Path::new("/nowhere"))?;
+    let zeroshare = own_zeroshare(&another)?;
+    let words = ["prefetch", &address, "--trust-key", &author.fingerprint];
+    let fetched = another.must(&zeroshare, &[&words[..], &["--wait", "2s"]].concat())?;
+    assert!(fetched.contains("fetched"), "{fetched}");
+    Ok(())
+}
+
+#[test]
+fn at_a_terminal_the_user_is_asked_about_the_key_and_then_by_0install() -> Result<()> {
+    let lan = Lan::new(2)?;
+    let (author, _node_a) = sharing(lan.host(1))?;
+    let person = User::new(lan.host(2), Path::new("/nowhere"))?;
     let zeroshare = own_zeroshare(&person)?;
-    let line = format!("{zeroshare} 0install --wait 2s run {address}");
+    let line = format!("{zeroshare} 0install --wait 2s run {}", url(FEED));
     let typed = |answers: &str| -> Result<String> {
         let shell = format!("printf '{answers}' | script -qec '{line}' /dev/null");
         let output = person.run("sh", &["-c", &shell])?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let declined = typed("n\\n")?;
-    assert!(declined.contains(&author.fingerprint), "{declined}");
-    assert!(
-        declined.contains("Author <author@example.org>"),
-        "{declined}"
-    );
+    for shown in [&*author.fingerprint, "Author <author@example.org>"] {
+        assert!(declined.contains(shown), "{declined}");
+    }
     assert!(!declined.contains(GREETING), "{declined}");
     assert_untouched(&person, &author)?;
     let distrusted = typed("y\\nN\\n")?;
     assert!(!distrusted.contains(GREETING), "{distrusted}");
     assert_untouched(&person, &author)?;
     let trusted = typed("y\\nY\\n")?;
-    assert!(
-        trusted.contains("Do you want to trust this key"),
-        "{trusted}"
-    );
-    assert!(trusted.contains(GREETING), "{trusted}");
+    for shown in ["Do you want to trust this key", GREETING] {
+        assert!(trusted.contains(shown), "{trusted}");
+    }
     assert!(has_key(&person, &author)? && trusts(&person, &author));
-
-    let another = User::new(b, Path::new("/nowhere"))?;
-    let zeroshare = own_zeroshare(&another)?;
-    let words = ["prefetch", &address, "--trust-key", &author.fingerprint];
-    let fetched = another.must(&zeroshare, &[&words[..], &["--wait", "2s"]].concat())?;
-    assert!(fetched.contains("fetched"), "{fetched}");
     Ok(())
 }
 
@@ -133,27 +121,18 @@ fn a_feed_that_is_not_what_it_should_be_is_refused_and_leaves_nothing() -> Resul
     ];
     let user = User::new(b, Path::new("/nowhere"))?;
     let zeroshare = own_zeroshare(&user)?;
+    // Whom the user trusts is of no use to whoever lies.
+    let trusted = [
+        "--trust-key",
+        &author.fingerprint,
+        "--trust-key",
+        &other.fingerprint,
+    ];
+    let (neighbour, address) = (a.address(), url(FEED));
+    let words = ["prefetch", &address, "--from", &neighbour];
+    let words = [&words[..], &trusted].concat();
     for (feed, key, why) in cases {
-        let fault = Fault::Feed {
-            feed: feed.into(),
-            key: key.into(),
-        };
-        let nothing: [Offered; 0] = [];
-        let hostile =
-            move |ready: &_, ended: &_| Ok(Peer::stay(PORT, nothing, [fault], ready, ended)?);
-        a.beside(hostile, || {
-            let (neighbour, address) = (a.address(), url(FEED));
-            // Whom the user trusts is of no use to whoever lies.
-            let words = [
-                "prefetch",
-                &address,
-                "--from",
-                &neighbour,
-                "--trust-key",
-                &author.fingerprint,
-                "--trust-key",
-                &other.fingerprint,
-            ];
+        beside(a, feed, key, || {
             let output = user.run(&zeroshare, &words)?;
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             ensure!(output.status.code() == Some(1), "{why}: {output:?}");
@@ -187,6 +166,35 @@ fn a_feed_that_is_not_shared_is_not_given() -> Result<()> {
     let asked = b.zeroshare(&[&words[..], &["--from", &neighbour]].concat())?;
     assert_eq!(asked.status.code(), Some(3), "{asked:?}");
     Ok(())
+}
+
+/// A machine that has the program and shares its feed. Nothing listens where the feed says that it comes from.
+fn sharing(host: &Host) -> Result<(Author, Running)> {
+    let id = offered_hello(host)?;
+    let author = Author::new(host, "Author")?;
+    share(host, &author, &author.sign(&feed(&id, 1000)?)?)?;
+    let node = host.start_node(&["--share-feeds"])?;
+    host.wait_until_offered(&id)?;
+    wait_until("the feed is offered", LIMIT, || {
+        Ok(node.log().contains("feed offered"))
+    })?;
+    Ok((author, node))
+}
+
+/// Runs a peer that gives this feed and key, whatever it is asked for, while a story is told.
+fn beside(
+    host: &Host,
+    feed: String,
+    key: String,
+    story: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let fault = Fault::Feed {
+        feed: feed.into(),
+        key: key.into(),
+    };
+    let nothing: [Offered; 0] = [];
+    let hostile = move |ready: &_, ended: &_| Ok(Peer::stay(PORT, nothing, [fault], ready, ended)?);
+    host.beside(hostile, story)
 }
 
 /// Somebody who signs feeds.
