@@ -227,7 +227,7 @@ impl Author {
         let listed = author.gpg(host, &["--with-colons", "--list-keys"])?;
         let line = listed.lines().find(|line| line.starts_with("fpr:"));
         let fingerprint = line.and_then(|line| line.split(':').nth(9));
-        author.fingerprint = fingerprint.context("no fingerprint")?.to_owned();
+        author.fingerprint = fingerprint.context("no fingerprint")?.into();
         author.key = author.gpg(host, &["--armor", "--export"])? + "\n";
         Ok(author)
     }
