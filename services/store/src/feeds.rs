@@ -107,3 +107,50 @@ fn read_feed(cache: &std::path::Path, url: &FeedUrl) -> io::Result<(Vec<u8>, Sta
     }
     Ok((bytes, stamp))
 }
+
+#[cfg(test)]
+mod tests {
+    use zeroshare_testkit::Scratch;
+
+    use super::*;
+
+    #[test]
+    fn a_feed_is_given_while_it_is_the_one_that_was_looked_at_and_has_a_key() {
+        let scratch = Scratch::new();
+        let cache = scratch.directory("cache");
+        let url = |name: &str| -> FeedUrl { format!("http://h/{name}").parse().unwrap() };
+        let feeds = Feeds::new(vec![cache.clone()]);
+        for (name, key) in [("signed", Some(&b"key"[..])), ("unsigned", None)] {
+            let url = url(name);
+            std::fs::write(cache.join(url.file_name()), name).unwrap();
+            let (_, stamp) = read_feed(&cache, &url).unwrap();
+            let key = key.map(|key| (Bytes::from_static(key), SystemTime::UNIX_EPOCH));
+            let known = Known {
+                url: url.clone(),
+                cache: cache.clone(),
+                stamp,
+                key,
+            };
+            feeds.known().insert(url.mark(), known);
+        }
+        let signed = url("signed");
+        assert_eq!(feeds.marks(), [signed.mark()]);
+        let held = feeds.held(&signed.mark()).unwrap();
+        assert!(held.offered && held.verify_time.is_some() && held.path.is_empty());
+        assert_eq!(feeds.held(&url("unsigned").mark()), None);
+        let given = feeds.read(&signed).unwrap();
+        assert_eq!((&*given.feed, &*given.key), (&b"signed"[..], &b"key"[..]));
+        for nothing in ["unsigned", "unknown"] {
+            assert!(feeds.read(&url(nothing)).is_none(), "{nothing}");
+        }
+        std::fs::write(cache.join(signed.file_name()), "another").unwrap();
+        assert!(feeds.read(&signed).is_none(), "nobody looked at that yet");
+        let elsewhere = scratch.directory("elsewhere").join("feed");
+        std::fs::rename(cache.join(signed.file_name()), &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, cache.join(signed.file_name())).unwrap();
+        assert!(read_feed(&cache, &signed).is_err(), "no link is followed");
+        let large = vec![b' '; MAX_FEED_BYTES + 1];
+        std::fs::write(cache.join(url("large").file_name()), large).unwrap();
+        assert!(read_feed(&cache, &url("large")).is_err());
+    }
+}
