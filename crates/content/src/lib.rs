@@ -15,6 +15,7 @@
 mod blob;
 mod escape;
 mod family;
+mod feed;
 mod hash;
 mod id;
 mod layout;
@@ -27,6 +28,7 @@ mod tree;
 
 pub use blob::BlobId;
 pub use family::{Algorithm, Family, UnknownAlgorithm};
+pub use feed::{FeedUrl, FeedUrlError};
 pub use hash::{HashKind, Hasher};
 pub use id::{ContentId, IdError};
 pub use layout::{Item, ItemKind, Layout, LayoutError, Piece};

@@ -14,6 +14,7 @@
 mod beneath;
 mod boot;
 mod digest;
+mod document;
 mod environment;
 mod index;
 mod mounts;
@@ -21,23 +22,26 @@ mod pieces;
 mod roots;
 mod scan;
 mod shelf;
+mod signature;
 mod stamp;
 mod verify;
 mod watcher;
 
 pub use beneath::Beneath;
 pub use boot::boot_id;
+pub use document::{DocumentError, MAX_FEED_BYTES, digests, is_element, parse_document};
 pub use environment::Environment;
 pub use index::{IndexError, IndexPlace};
 pub use mounts::{MOUNT_NAME, is_own_mount};
 pub use pieces::{PieceReader, PieceSource, ReadError, Recheck, Sink};
-pub use roots::{RootKind, StoreRoot, feed_caches, find_tree, store_roots};
+pub use roots::{RootKind, StoreRoot, feed_caches, find_tree, store_roots, trusted_keys};
 pub use scan::{ScanError, ScannedFile, ScannedTree, scan_tree};
 pub use shelf::{
     Audience, Beginning, CommitError, Committed, CommittedFile, Copies, Due, FoundFile, Holding,
     HoldingState, MidstateList, OpenError, RootCount, STAGED_BLOB, ShareError, Shelf, ShelfError,
     ShelfEvent, ShelfOptions, ShelvedRoot, VerifyOutcome,
 };
+pub use signature::{SignatureFault, Signer, split_signed};
 pub use stamp::{Moment, Stamp};
 pub use verify::{Fault, VerifiedTree, VerifyError, verify_tree};
 pub use watcher::RootWatcher;

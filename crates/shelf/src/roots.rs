@@ -74,6 +74,15 @@ pub fn feed_caches(environment: &Environment) -> Vec<PathBuf> {
     caches.map(|cache| cache.join(INTERFACES)).collect()
 }
 
+/// Where 0install keeps whom its user trusts; `None` for a user without a home.
+pub fn trusted_keys(environment: &Environment) -> Option<PathBuf> {
+    if let Some(base) = environment.vars.get("ZEROINSTALL_PORTABLE_BASE") {
+        return Some(Path::new(base).join("config/injector/trustdb.xml"));
+    }
+    let own = environment.directory("XDG_CONFIG_HOME", ".config")?;
+    Some(own.join("0install.net/injector/trustdb.xml"))
+}
+
 /// Finds a tree as 0install does at run time: the first hit of the first spelling, unverified.
 ///
 /// Follows symbolic links, as 0install does; nothing is served by this road.

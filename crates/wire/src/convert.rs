@@ -10,7 +10,7 @@ mod read_pieces;
 mod time;
 
 pub use address::{socket_address, store_address};
-pub use ids::{blob_ids, content_id, content_ids, tree_id};
+pub use ids::{blob_ids, content_id, content_ids, feed_url, tree_id};
 pub use pieces::{MAX_RANGES, merge_ranges, piece_ranges, piece_ranges_within, to_piece_ranges};
 pub use read_pieces::{Encoding, MAX_SPANS, ReadPieces, Span, Wanted};
 pub use time::{

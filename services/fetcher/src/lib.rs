@@ -11,6 +11,7 @@
 
 mod add;
 mod arguments;
+mod feeds;
 mod fetch;
 mod garbage;
 mod group;

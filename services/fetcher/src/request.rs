@@ -6,11 +6,11 @@ use std::time::Duration;
 use tonic::Extensions;
 use zeroshare_chassis::serve::PeerCredentials;
 use zeroshare_chassis::settings::StaticPeer;
-use zeroshare_content::{ContentId, Family, HashKind, TreeId};
-use zeroshare_wire::convert::{content_id, content_ids, optional_duration};
+use zeroshare_content::{ContentId, Family, FeedUrl, HashKind, TreeId};
+use zeroshare_wire::convert::{content_id, content_ids, feed_url, optional_duration};
 use zeroshare_wire::pb::fetcher::v1::{
-    CollectGarbageRequest, ListNeighboursRequest, ReadManifestRequest, ReadRangeRequest,
-    StartFetchRequest,
+    CollectGarbageRequest, FindFeedRequest, ListNeighboursRequest, ReadManifestRequest,
+    ReadRangeRequest, StartFetchRequest,
 };
 use zeroshare_wire::{FieldError, FieldFault};
 
@@ -173,6 +173,29 @@ impl TryFrom<ListNeighboursRequest> for NeighboursOrder {
         let timeout = request.timeout.as_ref();
         let timeout = optional_duration("timeout", timeout, MAX_LIST_TIMEOUT)?;
         Ok(Self {
+            from: hosts(&request.from)?,
+            timeout: timeout.unwrap_or(LIST_TIMEOUT),
+        })
+    }
+}
+
+/// A checked `FindFeedRequest`.
+#[derive(Debug)]
+pub(crate) struct FeedOrder {
+    pub(crate) url: FeedUrl,
+    /// These hosts only; empty: whom discovery finds.
+    pub(crate) from: Vec<StaticPeer>,
+    pub(crate) timeout: Duration,
+}
+
+impl TryFrom<FindFeedRequest> for FeedOrder {
+    type Error = FieldError;
+
+    fn try_from(request: FindFeedRequest) -> Result<Self, FieldError> {
+        let timeout = request.timeout.as_ref();
+        let timeout = optional_duration("timeout", timeout, MAX_LIST_TIMEOUT)?;
+        Ok(Self {
+            url: feed_url("feed_url", &request.feed_url)?,
             from: hosts(&request.from)?,
             timeout: timeout.unwrap_or(LIST_TIMEOUT),
         })

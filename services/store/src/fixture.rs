@@ -16,6 +16,7 @@ use zeroshare_shelf::{Copies, IndexPlace, Shelf, ShelfOptions, ShelvedRoot};
 use zeroshare_testkit::{Scratch, TestTree, put_in_store};
 
 use crate::access::Listing;
+use crate::feeds::Feeds;
 use crate::slots::Slots;
 use crate::store::{Facts, Parts, Store};
 
@@ -41,6 +42,7 @@ impl Fixture {
         let (changes, _) = broadcast::channel(16);
         let store = Store::new(Parts {
             shelf: shelf.unwrap(),
+            feeds: Feeds::default(),
             networks: Arc::new(ReadableNetworks::with_listing(
                 Vec::new(),
                 Box::new(|| Ok(Vec::new())),

@@ -11,6 +11,7 @@ mod access;
 mod answer;
 mod arguments;
 mod convert;
+mod feeds;
 #[cfg(test)]
 mod fixture;
 mod kin;

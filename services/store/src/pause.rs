@@ -121,7 +121,8 @@ fn tell_everything(store: &Store) {
         }
         after = page.last().map(|holding| holding.id);
     }
-    for id in store.offers.ids(Audience::Local) {
+    let others = store.offers.ids(Audience::Local);
+    for id in others.into_iter().chain(store.feeds.marks()) {
         store.offers.changed(&id);
     }
 }

@@ -10,11 +10,12 @@ use zeroshare_api::rpc::store::v1::store_service_server::StoreService;
 use zeroshare_chassis::serve::PageBudget;
 use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, Recheck};
-use zeroshare_wire::convert::{Encoding, ReadPieces, content_id, content_ids, tree_id};
+use zeroshare_wire::convert::{Encoding, ReadPieces, content_id, content_ids, feed_url, tree_id};
 use zeroshare_wire::pb::store::v1::{
-    ContentStat, ListPublicRequest, ListPublicResponse, ReadManifestRequest, ReadManifestResponse,
-    ReadMidstatesRequest, ReadMidstatesResponse, ReadPiecesRequest, ReadPiecesResponse,
-    StatContentRequest, StatContentResponse, WatchPiecesRequest, WatchPiecesResponse,
+    ContentStat, ListPublicRequest, ListPublicResponse, ReadFeedRequest, ReadFeedResponse,
+    ReadManifestRequest, ReadManifestResponse, ReadMidstatesRequest, ReadMidstatesResponse,
+    ReadPiecesRequest, ReadPiecesResponse, StatContentRequest, StatContentResponse,
+    WatchPiecesRequest, WatchPiecesResponse,
 };
 
 use crate::access::Caller;
@@ -23,7 +24,7 @@ use crate::slots::Slot;
 use crate::store::{Source, Store};
 use crate::transfer::{OnLine, Transfer, plan};
 use crate::watch::{PiecesWatch, Watched};
-use crate::{convert, manifest, midstates, public, status, watch};
+use crate::{convert, feeds, manifest, midstates, public, status, watch};
 
 /// Ids in one question.
 const MAX_STATS: usize = 256;
@@ -264,6 +265,25 @@ impl StoreService for Peers {
             .store
             .on_disk("list", |store| public::list(store, public::MAX_LISTED));
         Ok(Response::new(listed.await?))
+    }
+
+    type ReadFeedStream = Answer<ReadFeedResponse>;
+
+    async fn read_feed(
+        &self,
+        request: Request<ReadFeedRequest>,
+    ) -> Result<Response<Self::ReadFeedStream>, Status> {
+        let caller = self.caller(request.extensions())?;
+        let pages = request.extensions().get::<PageBudget>().cloned();
+        let url = feed_url("feed_url", &request.get_ref().feed_url).map_err(malformed)?;
+        let slot = self.slot(&caller)?;
+        tracing::info!(%caller, %url, "reads feed");
+        let wanted = url.clone();
+        let found = self
+            .store
+            .on_disk("read a feed", move |store| store.feeds.read(&wanted));
+        let signed = found.await?.ok_or_else(|| status::not_found(&url.mark()))?;
+        Ok(Response::new(feeds::send(&self.store, signed, pages, slot)))
     }
 }
 

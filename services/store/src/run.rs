@@ -22,6 +22,7 @@ use zeroshare_content::ContentId;
 use zeroshare_shelf::{IndexError, Shelf, ShelfError, ShelfEvent, ShelfOptions, boot_id};
 
 use crate::access::Doorkeeper;
+use crate::feeds::{self, Feeds};
 use crate::kin;
 use crate::local::Local;
 use crate::pause;
@@ -93,6 +94,7 @@ pub async fn run(
     let shelf = open_shelf(&config, &changes, &work, &lifetime).await?;
     let store = Arc::new(Store::new(Parts {
         shelf,
+        feeds: Feeds::new(config.feeds.clone()),
         networks: Arc::new(ReadableNetworks::new(
             config.allow.clone(),
             config.left_alone.clone(),
@@ -109,6 +111,7 @@ pub async fn run(
     }));
 
     lifetime.spawn("look at stores", upkeep::look(Arc::clone(&store)));
+    lifetime.spawn("look at feeds", feeds::follow(Arc::clone(&store)));
     lifetime.spawn("end pauses", pause::follow(Arc::clone(&store)));
     lifetime.spawn("verify new trees", upkeep::verify_new(Arc::clone(&store)));
     if let Some(age) = config.reverify_age {

@@ -18,7 +18,9 @@ use zeroshare_chassis::settings::{
 };
 use zeroshare_identity::GroupSecret;
 use zeroshare_kin::Kin;
-use zeroshare_shelf::{Environment, IndexPlace, RootKind, ShelvedRoot, StoreRoot, store_roots};
+use zeroshare_shelf::{
+    Environment, IndexPlace, RootKind, ShelvedRoot, StoreRoot, feed_caches, store_roots,
+};
 
 use crate::access::Listing;
 
@@ -93,6 +95,16 @@ pub struct StoreSettings {
         default_missing_value = "true"
     )]
     pub no_listing: Option<bool>,
+    /// Let peers read the signed feeds that 0install has cached, if they know the address, with the public key from this user's gpg.
+    #[arg(
+        long,
+        env = "ZEROSHARE_SHARE_FEEDS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub share_feeds: Option<bool>,
     /// Transfers to peers at once; further ones are told to come back [default: 64].
     #[arg(long, value_name = "COUNT", env = "ZEROSHARE_MAX_TRANSFERS")]
     pub max_transfers: Option<u32>,
@@ -123,6 +135,8 @@ pub struct StoreConfig {
     pub lan: bool,
     /// Whether peers are told which trees are offered.
     pub listing: Listing,
+    /// 0install's caches whose signed feeds peers may read; none: no feed is shared.
+    pub feeds: Vec<PathBuf>,
     /// The group whose members alone are served, over TLS; `None`: whoever is in a readable network.
     pub group: Option<GroupSecret>,
     /// The older programs that are answered by HTTP/1.1, where there is no group.
@@ -160,9 +174,16 @@ impl StoreConfig {
         file: StoreSettings,
         common: &CommonConfig,
     ) -> Result<Self, SettingsError> {
-        let found = store_roots(&Environment::of_process(), &common.stores);
+        let environment = Environment::of_process();
+        let found = store_roots(&environment, &common.stores);
         let roots = read_roots(found, common.places.owner, &common.stores);
-        Self::resolve_with_roots(flags, file, common, roots)
+        let feeds = if choose(flags.share_feeds, file.share_feeds, false) {
+            read_feeds(environment, common.places.owner)
+        } else {
+            Vec::new()
+        };
+        let config = Self::resolve_with_roots(flags, file, common, roots)?;
+        Ok(Self { feeds, ..config })
     }
 
     fn resolve_with_roots(
@@ -212,6 +233,7 @@ impl StoreConfig {
             local,
             lan: !choose(flags.no_lan, file.no_lan, false),
             listing: Listing::unless(choose(flags.no_listing, file.no_listing, false)),
+            feeds: Vec::new(),
             group,
             kin: kin_of(common),
             state_dir: common.places.state_dir.clone(),
@@ -254,6 +276,15 @@ fn read_roots(found: Vec<StoreRoot>, owner: Owner, named: &[PathBuf]) -> Vec<Pat
     };
     let read = found.into_iter().filter(is_read);
     read.map(|root| absolute(&root.path)).collect()
+}
+
+/// Names the caches of feeds that are shared: the machine's own node leaves out root's, like root's store.
+fn read_feeds(mut environment: Environment, owner: Owner) -> Vec<PathBuf> {
+    if owner == Owner::Machine {
+        environment.home = None;
+        environment.vars.remove("XDG_CACHE_HOME");
+    }
+    feed_caches(&environment)
 }
 
 /// Refuses an index among the stores: its directory stays writable, where the stores must not be.
@@ -406,6 +437,21 @@ mod tests {
         assert_eq!(read_roots(found(), Owner::Machine, &[]), [system]);
         assert_eq!(read_roots(found(), Owner::Machine, &[own]), both);
         assert_eq!(read_roots(found(), Owner::User, &[]), both);
+    }
+
+    #[test]
+    fn the_machines_node_shares_the_machines_feeds_alone() {
+        let environment = Environment {
+            home: Some("/root".into()),
+            ..Environment::default()
+        };
+        let [own, system] = ["/root/.cache", "/var/cache"]
+            .map(|cache| Path::new(cache).join("0install.net/interfaces"));
+        assert_eq!(
+            read_feeds(environment.clone(), Owner::User),
+            [own, system.clone()]
+        );
+        assert_eq!(read_feeds(environment, Owner::Machine), [system]);
     }
 
     #[test]

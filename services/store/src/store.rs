@@ -13,6 +13,7 @@ use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, OpenError, PieceSource, Shelf};
 
 use crate::access::Listing;
+use crate::feeds::Feeds;
 use crate::offers::{Offer, Offers};
 use crate::pause::Pause;
 use crate::slots::Slots;
@@ -36,6 +37,7 @@ pub(crate) const MAX_WATCHES_PER_PEER: usize = 16;
 pub(crate) struct Store {
     pub(crate) shelf: Shelf,
     pub(crate) offers: Offers,
+    pub(crate) feeds: Feeds,
     pub(crate) networks: Arc<ReadableNetworks>,
     /// Reads by peers.
     pub(crate) transfers: Slots,
@@ -93,6 +95,7 @@ impl Source {
 /// What a store is made of.
 pub(crate) struct Parts {
     pub(crate) shelf: Shelf,
+    pub(crate) feeds: Feeds,
     pub(crate) networks: Arc<ReadableNetworks>,
     pub(crate) transfers: Slots,
     pub(crate) uploads: Throttle,
@@ -107,6 +110,7 @@ impl Store {
         Self {
             offers: Offers::new(parts.changes.clone(), Arc::clone(&parts.work)),
             shelf: parts.shelf,
+            feeds: parts.feeds,
             networks: parts.networks,
             transfers: parts.transfers,
             local_transfers: Slots::new(MAX_LOCAL_TRANSFERS, MAX_LOCAL_TRANSFERS_PER_USER),

@@ -62,6 +62,13 @@ pub enum Fault {
     LacksContent,
     /// It says that it holds everything, and does not have these pieces.
     LacksPieces(Which),
+    /// It gives this feed and key, whatever address was asked for.
+    Feed {
+        /// The feed as it is sent.
+        feed: Bytes,
+        /// The key as it is sent.
+        key: Bytes,
+    },
     /// It is always too busy, and says when to come back.
     Busy(Duration),
 }

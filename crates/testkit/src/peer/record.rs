@@ -41,6 +41,8 @@ pub enum Method {
     ReadMidstates,
     /// `WatchPieces`.
     WatchPieces,
+    /// `ReadFeed`.
+    ReadFeed,
     /// `ListPublic`.
     ListPublic,
 }

@@ -20,10 +20,10 @@ use zeroshare_wire::{
     pb::{
         content::v1::PieceState,
         store::v1::{
-            ContentStat, ListPublicRequest, ListPublicResponse, ReadManifestRequest,
-            ReadManifestResponse, ReadMidstatesRequest, ReadMidstatesResponse, ReadPiecesRequest,
-            ReadPiecesResponse, StatContentRequest, StatContentResponse, WatchPiecesRequest,
-            WatchPiecesResponse,
+            ContentStat, ListPublicRequest, ListPublicResponse, ReadFeedRequest, ReadFeedResponse,
+            ReadManifestRequest, ReadManifestResponse, ReadMidstatesRequest, ReadMidstatesResponse,
+            ReadPiecesRequest, ReadPiecesResponse, StatContentRequest, StatContentResponse,
+            WatchPiecesRequest, WatchPiecesResponse,
         },
     },
 };
@@ -41,6 +41,9 @@ const MOST_IDS: usize = 256;
 
 /// A few messages ahead of the network: enough to stay busy, too few to hide who reads.
 const AHEAD: usize = 2;
+
+/// What of a feed is sent at once.
+const FEED_PART_BYTES: usize = 256 * 1024;
 
 type Answer<T> = Result<Response<ReceiverStream<Result<T, Status>>>, Status>;
 
@@ -187,6 +190,35 @@ impl StoreService for Store {
             tree_ids: trees.map(|tree| tree.to_string()).collect(),
             truncated: false,
         }))
+    }
+
+    type ReadFeedStream = ReceiverStream<Result<ReadFeedResponse, Status>>;
+
+    async fn read_feed(&self, request: Request<ReadFeedRequest>) -> Answer<ReadFeedResponse> {
+        self.enter(Method::ReadFeed, &request, None);
+        let faults = self.begin().await?;
+        let given = faults.into_iter().find_map(|fault| match fault {
+            Fault::Feed { feed, key } => Some((feed, key)),
+            _ => None,
+        });
+        let (feed, key) = given.ok_or_else(|| Status::not_found("no feeds here"))?;
+        let (messages, stream) = mpsc::channel(AHEAD);
+        self.shared.lifetime.spawn("send a feed", async move {
+            let feed = feed.chunks(FEED_PART_BYTES).map(|part| ReadFeedResponse {
+                feed_data: Bytes::copy_from_slice(part),
+                ..ReadFeedResponse::default()
+            });
+            let key = key.chunks(FEED_PART_BYTES).map(|part| ReadFeedResponse {
+                key_data: Bytes::copy_from_slice(part),
+                ..ReadFeedResponse::default()
+            });
+            for message in feed.chain(key) {
+                if messages.send(Ok(message)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use zeroshare_content::{BlobId, ContentId, TreeId};
+use zeroshare_content::{BlobId, ContentId, FeedUrl, TreeId};
 
 use crate::FieldError;
 
@@ -13,6 +13,11 @@ pub fn content_id(field: &'static str, text: &str) -> Result<ContentId, FieldErr
 
 /// Reads the id of a tree.
 pub fn tree_id(field: &'static str, text: &str) -> Result<TreeId, FieldError> {
+    text.parse().map_err(|error| refused(field, &error))
+}
+
+/// Reads the address of a feed.
+pub fn feed_url(field: &'static str, text: &str) -> Result<FeedUrl, FieldError> {
     text.parse().map_err(|error| refused(field, &error))
 }
 

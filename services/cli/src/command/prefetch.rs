@@ -15,8 +15,8 @@ use crate::failure::{Failure, chain};
 use crate::render::{Page, Progress, Report, Table, words};
 use crate::session::Session;
 use crate::zero_install::{
-    Asked, Bringing, Brought, Implementation, Outcome, Program, Selecting, bring, read_selections,
-    select,
+    Asked, Bringing, Brought, FeedRules, Implementation, Outcome, Program, Selecting, Unselected,
+    bring, parse_fingerprint, read_selections, select_with_feeds,
 };
 
 const EXAMPLES: &str = "\
@@ -24,7 +24,8 @@ A program is what 0install selects for it: the program itself and all that it ne
 document (`0install select --xml`) is taken as it is, for which 0install need not be installed. What
 comes is verified, and lies in the store where 0install finds it; packages of the distribution and
 what lies in directories of one's own are left out. Nothing is downloaded but feeds that 0install
-has not cached.
+has not cached; where 0install cannot download one, a neighbour that shares it gives it, and 0install
+imports it with its own check, after a question about the key that it is signed with.
 
 Exit code 3: all that the LAN has is here, and it lacks some; `0install download` brings the rest
 from upstream.
@@ -51,6 +52,10 @@ pub struct PrefetchArguments {
     /// Ask this host only, and nobody by datagram; may be repeated.
     #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
     pub from: Vec<String>,
+
+    /// Trust this key with feeds that neighbours give, without a question; may be repeated.
+    #[arg(long, value_name = "FINGERPRINT", value_parser = parse_fingerprint)]
+    pub trust_key: Vec<String>,
 
     /// The real 0install [default: the first one in PATH].
     #[arg(long, value_name = "FILE", env = "ZEROSHARE_0INSTALL")]
@@ -197,9 +202,18 @@ async fn implementations(
         }
     }
     let program = Program::find(arguments.program.as_deref())?;
-    select(&program, selecting).await.map_err(|error| {
-        let what = format!("cannot bring {}", arguments.target.display());
-        Failure::because(&what, &error)
+    let rules = FeedRules {
+        from: &arguments.from,
+        wait: arguments.wait,
+        trusted: &arguments.trust_key,
+    };
+    let selected = select_with_feeds(&program, selecting, rules, session).await;
+    selected.map_err(|error| match error {
+        Unselected::Feed(failure) => failure,
+        Unselected::Select(error) => {
+            let what = format!("cannot bring {}", arguments.target.display());
+            Failure::because(&what, &error)
+        }
     })
 }
 
@@ -285,6 +299,7 @@ mod tests {
             target: "http://h/hello.xml".into(),
             wait: Duration::ZERO,
             from: Vec::new(),
+            trust_key: Vec::new(),
             program: None,
             options: options.iter().map(OsString::from).collect(),
         };

@@ -11,7 +11,10 @@ use crate::exit::Exit;
 use crate::failure::{Failure, chain};
 use crate::render::Progress;
 use crate::session::Session;
-use crate::zero_install::{Asked, Bringing, Outcome, Program, Selecting, Successor, bring, select};
+use crate::zero_install::{
+    Asked, Bringing, FeedRules, Outcome, Program, Selecting, Successor, Unselected, bring,
+    parse_fingerprint, select_with_feeds,
+};
 
 const EXAMPLES: &str = "\
 Of `run`, `download`, `update` and `add` the program is selected first, by 0install itself with the
@@ -23,7 +26,10 @@ and exit status are its own. What nobody has it downloads as ever. Anything else
 Neighbours are asked for all that is missing at once, for as long as --wait says; one that said to
 have something, and is silent then, is given up after 5 s. When nothing can be fetched 0install goes
 on all the same, with a warning at most. Feeds that are cached are not asked for again; one that is
-not, 0install downloads, with its question whom to trust.
+not, 0install downloads, with its question whom to trust. Where it cannot, a neighbour that shares it
+(`zeroshare node --share-feeds`) gives it with the key that it is signed with: you are asked about the
+key, and 0install imports the feed with its own check and its own question. Where nobody can be
+asked, --trust-key names the key's fingerprint.
 
 Options of zeroshare stand before the first word of 0install; `--` ends them:
 `zeroshare 0install -- -v run URL`.
@@ -51,6 +57,10 @@ pub struct ZeroInstallArguments {
     #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
     pub from: Vec<String>,
 
+    /// Trust this key with feeds that neighbours give, without a question; may be repeated.
+    #[arg(long, value_name = "FINGERPRINT", value_parser = parse_fingerprint)]
+    pub trust_key: Vec<String>,
+
     /// The real 0install [default: the first one in PATH].
     #[arg(long, value_name = "FILE", env = "ZEROSHARE_0INSTALL")]
     pub program: Option<PathBuf>,
@@ -73,6 +83,9 @@ pub async fn run(arguments: ZeroInstallArguments, session: &Session) -> Result<E
         && let Err(failure) = help(&program, &selecting, &arguments, session).await
     {
         warn(session, &failure.message);
+        if let Some(advice) = &failure.advice {
+            session.output.note(advice);
+        }
     }
     session.become_at_end(Successor::new(program, arguments.words));
     Ok(Exit::Done)
@@ -84,8 +97,14 @@ async fn help(
     arguments: &ZeroInstallArguments,
     session: &Session,
 ) -> Result<(), Failure> {
-    let implementations = match select(program, selecting).await {
+    let rules = FeedRules {
+        from: &arguments.from,
+        wait: arguments.wait,
+        trusted: &arguments.trust_key,
+    };
+    let implementations = match select_with_feeds(program, selecting, rules, session).await {
         Ok(implementations) => implementations,
+        Err(Unselected::Feed(failure)) if failure.exit != Exit::Nobody => return Err(failure),
         Err(error) => {
             // It will say so itself.
             tracing::info!(error = chain(&error), "nothing to be brought");

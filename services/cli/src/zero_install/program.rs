@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -25,6 +25,9 @@ const MARK: &str = "ZEROSHARE_0INSTALL_PROCESS";
 
 /// Where nobody listens: the port for discarding what is sent.
 const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// How long it may take for what it does without the network and with all answers.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// The variables by which proxies are named.
 const PROXIES: [&str; 7] = [
@@ -155,6 +158,40 @@ impl Program {
             Ok(printed)
         } else {
             Err(ProgramError::Failed { status })
+        }
+    }
+
+    /// Lets it do something for which it may ask its user whatever it likes. May be dropped midway.
+    pub(crate) async fn let_ask(&self, words: &[OsString]) -> Result<(), ProgramError> {
+        self.ask(words, Manner::Open, None).await.map(drop)
+    }
+
+    /// Has it do something without the network, with these answers to its questions, and none once they are used up.
+    ///
+    /// May be dropped midway.
+    pub(crate) async fn answer(
+        &self,
+        words: &[OsString],
+        answers: &[u8],
+    ) -> Result<(), ProgramError> {
+        let failed = |source| ProgramError::Start {
+            path: self.path.clone(),
+            source,
+        };
+        let mut asking = self.asking(words, Manner::Alone);
+        asking.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = asking.spawn().map_err(failed)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // Who asks nothing need not read them.
+            drop(stdin.write_all(answers).await);
+        }
+        let ended = timeout(ANSWER_TIME, child.wait()).await;
+        let status = ended.map_err(|_| ProgramError::Slow {
+            within: ANSWER_TIME,
+        })?;
+        match status.map_err(failed)? {
+            status if status.success() => Ok(()),
+            status => Err(ProgramError::Failed { status }),
         }
     }
 

@@ -5,23 +5,18 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use roxmltree::{Document, Node, ParsingOptions};
+use roxmltree::Node;
 use zeroshare_content::{ContentId, TreeId};
+use zeroshare_shelf::{DocumentError, digests, is_element, parse_document};
 
 /// Selections of large programs have some 100 KiB.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 8 * 1024 * 1024;
-
-/// Elements, attributes not counted, pieces of text and comments of a document.
-const MAX_NODES: u32 = 200_000;
 
 /// Implementations of one program; the largest known have some hundred.
 const MAX_IMPLEMENTATIONS: usize = 4096;
 
 /// Digests of one implementation, in all spellings: as many as one lookup takes.
 const MAX_DIGESTS: usize = 8;
-
-/// The namespace of all documents of 0install.
-const NAMESPACE: &str = "http://zero-install.sourceforge.net/2004/injector/interface";
 
 /// An implementation that was selected, and that a store may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,15 +32,12 @@ pub(crate) struct Implementation {
 /// A document that is no selections document.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SelectionsError {
-    /// It is too long.
-    #[error("the document is longer than {MAX_DOCUMENT_BYTES} bytes")]
-    TooLong,
     /// It is not text.
     #[error("the document is not UTF-8")]
     NotText,
     /// It is no XML, or more than is read.
-    #[error("the document is not well formed")]
-    Malformed(#[source] roxmltree::Error),
+    #[error("the document cannot be read")]
+    Document(#[source] DocumentError),
     /// It is something else.
     #[error("the document is not a selections document: its root is <{root}>")]
     SomethingElse {
@@ -84,25 +76,19 @@ impl fmt::Display for Implementation {
 /// What lies in a directory of somebody's own (`local-path`), and packages of the distribution, are left out: no store
 /// holds them. Digests of unknown algorithms, and malformed ones, name nothing.
 pub(crate) fn selected(document: &[u8]) -> Result<Vec<Implementation>, SelectionsError> {
-    if document.len() > MAX_DOCUMENT_BYTES {
-        return Err(SelectionsError::TooLong);
-    }
     let text = str::from_utf8(document).map_err(|_| SelectionsError::NotText)?;
-    let options = ParsingOptions {
-        nodes_limit: MAX_NODES,
-        ..ParsingOptions::default()
-    };
-    let document =
-        Document::parse_with_options(text, options).map_err(SelectionsError::Malformed)?;
+    let document = parse_document(text, MAX_DOCUMENT_BYTES).map_err(SelectionsError::Document)?;
     let root = document.root_element();
-    if !is_named(&root, "selections") {
+    if !is_element(root, "selections") {
         return Err(SelectionsError::SomethingElse {
             root: root.tag_name().name().to_owned(),
         });
     }
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
-    let selections = root.children().filter(|node| is_named(node, "selection"));
+    let selections = root
+        .children()
+        .filter(|node| is_element(*node, "selection"));
     for selection in selections.filter(is_stored) {
         let implementation = implementation(&selection);
         // One implementation may stand for several roles.
@@ -120,18 +106,10 @@ pub(crate) fn selected(document: &[u8]) -> Result<Vec<Implementation>, Selection
 
 fn implementation(selection: &Node<'_, '_>) -> Implementation {
     let text = |name| selection.attribute(name).unwrap_or_default().to_owned();
-    let elements = selection.children();
-    let elements = elements.filter(|node| is_named(node, "manifest-digest"));
-    let attributes = elements.flat_map(|element| element.attributes().collect::<Vec<_>>());
-    let spelled = attributes.map(|digest| format!("{}={}", digest.name(), digest.value()));
-    // Old feeds give the digest as the id.
-    let spelled = spelled.chain([text("id")]);
-    let digests: BTreeSet<TreeId> = spelled.filter_map(|text| text.parse().ok()).collect();
     Implementation {
         interface: text("interface"),
         version: text("version"),
-        // The best algorithm is the greatest.
-        digests: digests.into_iter().rev().take(MAX_DIGESTS).collect(),
+        digests: digests(*selection).into_iter().take(MAX_DIGESTS).collect(),
     }
 }
 
@@ -143,14 +121,11 @@ fn is_stored(selection: &Node<'_, '_>) -> bool {
     !is_package && !is_local
 }
 
-fn is_named(node: &Node<'_, '_>, name: &str) -> bool {
-    node.has_tag_name((NAMESPACE, name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NAMESPACE: &str = "http://zero-install.sourceforge.net/2004/injector/interface";
     const HEX40: &str = "0123456789abcdef0123456789abcdef01234567";
     const HEX64: &str = "156ed6a81a6915f6385bffb3024a915b5ee5528ed7ade87c1d3241896ca157f9";
     const BASE32: &str = "CVXNNKA2NEK7MOC376ZQESURLNPOKUUO26W6Q7A5GJAYS3FBK74Q";
@@ -164,12 +139,6 @@ mod tests {
 
     fn read(selections: &str) -> Vec<Implementation> {
         selected(document(selections).as_bytes()).unwrap()
-    }
-
-    fn digests(selection: &str) -> Vec<String> {
-        let found = read(selection);
-        let digests = found.iter().flat_map(|one| &one.digests);
-        digests.map(ToString::to_string).collect()
     }
 
     #[test]
@@ -189,44 +158,6 @@ mod tests {
             ids,
             [format!("sha256new_{BASE32}"), format!("sha1new={HEX40}")]
         );
-    }
-
-    #[test]
-    fn every_spelling_of_every_algorithm_is_known() {
-        let best = format!("sha256new_{BASE32}");
-        let cases = [
-            (format!(r#"sha256new="{BASE32}""#), best.clone()),
-            (format!(r#"sha256="{HEX64}""#), best.clone()),
-            (format!(r#"sha1new="{HEX40}""#), format!("sha1new={HEX40}")),
-            (format!(r#"sha1="{HEX40}""#), format!("sha1={HEX40}")),
-        ];
-        for (attribute, id) in cases {
-            let selection =
-                format!(r#"<selection id="x"><manifest-digest {attribute}/></selection>"#);
-            assert_eq!(digests(&selection), [id]);
-        }
-        for id in [
-            format!("sha256new_{BASE32}"),
-            format!("sha256new={BASE32}"),
-            format!("sha256={HEX64}"),
-        ] {
-            let selection = format!(r#"<selection id="{id}"/>"#);
-            assert_eq!(digests(&selection), std::slice::from_ref(&best), "{id}");
-        }
-    }
-
-    #[test]
-    fn digests_of_several_elements_are_one_question_and_the_best_comes_first() {
-        let selection = format!(
-            r#"<selection id="sha1={HEX40}"><manifest-digest sha1new="{HEX40}"/>
-               <manifest-digest sha256="{HEX64}" sha256new="{BASE32}" sha512="00" sha1new="no"/></selection>"#
-        );
-        let all = digests(&selection);
-        assert_eq!(all.len(), 3, "two spellings of one digest are one: {all:?}");
-        assert!(all[0].starts_with("sha256new_"));
-        assert!(all[1].starts_with("sha1new="));
-        let ids = read(&selection)[0].ids();
-        assert_eq!(ids.len(), 2, "the oldest format does not travel");
     }
 
     #[test]
@@ -261,28 +192,41 @@ mod tests {
             refused("<selections/>").contains("<selections>"),
             "no namespace"
         );
-        assert!(refused("").contains("well formed"));
-        assert!(refused("<a><b></a>").contains("well formed"));
+        assert!(refused("").contains("cannot be read"));
+        assert!(refused("<a><b></a>").contains("cannot be read"));
         let bomb = format!(
             r#"<!DOCTYPE x [<!ENTITY a "aaaa">]><selections xmlns="{NAMESPACE}">&a;</selections>"#
         );
-        assert!(refused(&bomb).contains("well formed"), "no DTD is read");
+        assert!(refused(&bomb).contains("cannot be read"), "no DTD is read");
         assert!(matches!(selected(b"\xff"), Err(SelectionsError::NotText)));
     }
 
     #[test]
     fn size_depth_and_number_are_bounded() {
         let long = vec![b' '; MAX_DOCUMENT_BYTES + 1];
-        assert!(matches!(selected(&long), Err(SelectionsError::TooLong)));
+        let too_large = |text: &[u8]| {
+            let refused = selected(text);
+            matches!(
+                refused,
+                Err(SelectionsError::Document(DocumentError::TooLarge))
+            )
+        };
+        assert!(too_large(&long));
+        let wide: Vec<String> = (0..9000).map(|number| format!(" a{number}=''")).collect();
+        let wide = document(&format!("<x{}/>", wide.concat()));
+        assert!(
+            too_large(wide.as_bytes()),
+            "attributes are compared with each other"
+        );
         let many = document(&"<selection/>".repeat(MAX_IMPLEMENTATIONS + 1));
         assert!(matches!(
             selected(many.as_bytes()),
             Err(SelectionsError::TooMany)
         ));
-        let nodes = document(&"<x/>".repeat(MAX_NODES as usize));
+        let nodes = document(&"<x/>".repeat(200_000));
         assert!(matches!(
             selected(nodes.as_bytes()),
-            Err(SelectionsError::Malformed(_))
+            Err(SelectionsError::Document(DocumentError::Xml(_)))
         ));
         let deep = document(&format!(
             "{}{}",

@@ -4,28 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use roxmltree::{Document, Node, ParsingOptions};
-use zeroshare_content::{Family, TreeId};
+use roxmltree::Node;
+use zeroshare_content::TreeId;
+use zeroshare_shelf::{DocumentError, MAX_FEED_BYTES, digests, is_element, parse_document};
 
 use super::address::is_name;
 
-/// Feeds are smaller, even those of programs with hundreds of versions.
-pub(crate) const MAX_FEED_BYTES: usize = 2 * 1024 * 1024;
-
-/// Elements, attributes left out, and texts between them.
-const MAX_NODES: u32 = 200_000;
-
-/// Bytes from one `<` to the next. Parsing takes the square of how many attributes one element has.
-const MAX_TAG_BYTES: usize = 32 * 1024;
-
-/// Declarations of namespaces, of which each may be remembered at each element below it.
-const MAX_NAMESPACES: usize = 64;
-
 /// Versions of one feed.
 const MAX_VERSIONS: usize = 4096;
-
-/// In which all elements of a feed are that mean something here.
-const NAMESPACE: &str = "http://zero-install.sourceforge.net/2004/injector/interface";
 
 /// The trees of a feed by version, for one kind of machine.
 pub(crate) type Versions = BTreeMap<String, TreeId>;
@@ -33,10 +19,8 @@ pub(crate) type Versions = BTreeMap<String, TreeId>;
 /// Why a feed says nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FeedError {
-    #[error("it is larger than feeds are")]
-    TooLarge,
-    #[error("it is not XML")]
-    Xml(#[source] roxmltree::Error),
+    #[error(transparent)]
+    Document(#[from] DocumentError),
     #[error("it is no feed")]
     NoFeed,
     #[error("it is the feed of {other}")]
@@ -57,16 +41,9 @@ struct Inherited<'a> {
 /// first that is written down. What has no digest, is not for everybody's 0install (`if-0install-version`), or is called as no
 /// file can be, is passed over.
 pub(crate) fn read(text: &str, address: &str, processor: &str) -> Result<Versions, FeedError> {
-    if !is_of_modest_size(text) {
-        return Err(FeedError::TooLarge);
-    }
-    let options = ParsingOptions {
-        nodes_limit: MAX_NODES,
-        ..ParsingOptions::default()
-    };
-    let document = Document::parse_with_options(text, options).map_err(FeedError::Xml)?;
+    let document = parse_document(text, MAX_FEED_BYTES)?;
     let root = document.root_element();
-    if !is(root, "interface") && !is(root, "feed") {
+    if !is_element(root, "interface") && !is_element(root, "feed") {
         return Err(FeedError::NoFeed);
     }
     match root.attribute("uri") {
@@ -78,12 +55,6 @@ pub(crate) fn read(text: &str, address: &str, processor: &str) -> Result<Version
     }
 }
 
-fn is_of_modest_size(text: &str) -> bool {
-    text.len() <= MAX_FEED_BYTES
-        && text.split('<').all(|tag| tag.len() <= MAX_TAG_BYTES)
-        && text.matches("xmlns").count() <= MAX_NAMESPACES
-}
-
 fn versions(root: Node<'_, '_>, processor: &str) -> Versions {
     let mut best: BTreeMap<String, (usize, TreeId)> = BTreeMap::new();
     // What is to be looked at, the next one last: groups can lie in each other as deep as they like.
@@ -93,10 +64,11 @@ fn versions(root: Node<'_, '_>, processor: &str) -> Versions {
             continue;
         }
         let inherited = inherited.beside(node);
-        if !is(node, "implementation") {
+        if !is_element(node, "implementation") {
             let children = node.children().rev();
-            let parts =
-                children.filter(|child| is(*child, "group") || is(*child, "implementation"));
+            let parts = children.filter(|child| {
+                is_element(*child, "group") || is_element(*child, "implementation")
+            });
             left.extend(parts.map(|child| (child, inherited)));
             continue;
         }
@@ -126,7 +98,7 @@ fn implementation(
     let version = inherited.version?;
     let version = format!("{version}{}", inherited.modifier.unwrap_or_default());
     let rank = rank(inherited.arch.unwrap_or("*-*"), processor)?;
-    is_name(&version).then_some((version, rank, digest(node)?))
+    is_name(&version).then_some((version, rank, digests(node).first().copied()?))
 }
 
 impl<'a> Inherited<'a> {
@@ -137,31 +109,6 @@ impl<'a> Inherited<'a> {
             arch: node.attribute("arch").or(self.arch),
         }
     }
-}
-
-/// The digest that 0install likes best.
-fn digest(node: Node<'_, '_>) -> Option<TreeId> {
-    let named = node
-        .children()
-        .filter(|child| is(*child, "manifest-digest"))
-        .flat_map(|child| child.attributes())
-        .filter_map(|attribute| {
-            let separator = if attribute.name() == "sha256new" {
-                '_'
-            } else {
-                '='
-            };
-            let text = format!("{}{separator}{}", attribute.name(), attribute.value());
-            text.parse().ok()
-        });
-    let own = node.attribute("id").and_then(|id| id.parse().ok());
-    named
-        .chain(own)
-        .min_by_key(|tree: &TreeId| match tree.family() {
-            Family::Sha256 => 0,
-            Family::Sha1New => 1,
-            Family::Sha1 => 2,
-        })
 }
 
 /// How well `OS-CPU` fits Linux and a processor, 0 best; `None`: it does not run there.
@@ -191,14 +138,13 @@ fn processors(processor: &str) -> &'static [&'static str] {
     }
 }
 
-fn is(node: Node<'_, '_>, name: &str) -> bool {
-    node.has_tag_name((NAMESPACE, name))
-}
-
 #[cfg(test)]
 mod tests {
+    use zeroshare_content::Family;
+
     use super::*;
 
+    const NAMESPACE: &str = "http://zero-install.sourceforge.net/2004/injector/interface";
     const ADDRESS: &str = "http://example.org/hello.xml";
 
     #[test]
@@ -290,12 +236,15 @@ mod tests {
         let large = " ".repeat(MAX_FEED_BYTES);
         for inside in [format!("<group{wide}/>"), named, large] {
             let refused = read(&feed(&inside), ADDRESS, "x86_64");
-            assert!(matches!(refused, Err(FeedError::TooLarge)), "{refused:?}");
+            assert!(
+                matches!(refused, Err(FeedError::Document(DocumentError::TooLarge))),
+                "{refused:?}"
+            );
         }
         let groups = "<group/>".repeat(200_000);
         assert!(matches!(
             read(&feed(&groups), ADDRESS, "x86_64"),
-            Err(FeedError::Xml(_))
+            Err(FeedError::Document(DocumentError::Xml(_)))
         ));
         let deep = 90_000;
         let own = format!(r#"<implementation version="1" id="{}"/>"#, id(1));

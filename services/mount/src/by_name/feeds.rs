@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 use zeroshare_chassis::process::chain;
-use zeroshare_shelf::Beneath;
+use zeroshare_shelf::{Beneath, MAX_FEED_BYTES};
 
 use super::address::Address;
-use super::feed::{self, FeedError, MAX_FEED_BYTES, Versions};
+use super::feed::{self, FeedError, Versions};
 use super::index::{CachedFeed, Index, What};
 
 /// For how long the names of cached feeds are believed.

@@ -238,7 +238,7 @@ fn archive_of(tree: &Path) -> Result<Vec<u8>> {
 }
 
 /// The command where an ordinary user can run it, wherever it was built.
-fn own_zeroshare(user: &User<'_>) -> Result<String> {
+pub(crate) fn own_zeroshare(user: &User<'_>) -> Result<String> {
     let place: PathBuf = user.keep("zeroshare", "")?;
     fs::copy(program("zeroshare")?, &place)?;
     Ok(place.to_str().context("an odd path")?.to_owned())

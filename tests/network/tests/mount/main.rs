@@ -2,6 +2,7 @@
 
 mod by_name;
 mod command;
+mod feeds;
 mod listing;
 mod mounted;
 mod user;
