@@ -84,6 +84,8 @@ pub(crate) enum Command {
     Holding(ContentId, u8),
     /// Something is being got, and so much of it is here.
     Arriving(ContentId, u8, HoldingState),
+    /// Somebody else on this machine is getting something, or no more.
+    Arrival(ContentId, bool),
     /// The store listens here.
     StorePort(u16),
     /// These are the interfaces.
@@ -292,6 +294,8 @@ impl Engine {
             Command::Arriving(content, part, state) => {
                 machine.handle_arriving(now, content, part, state);
             }
+            Command::Arrival(content, true) => machine.handle_arrival(now, content),
+            Command::Arrival(content, false) => machine.handle_arrival_over(now, content),
             Command::StorePort(port) => machine.handle_store_port(now, port),
             Command::Interfaces(interfaces) => {
                 machine.handle_day(now, today());

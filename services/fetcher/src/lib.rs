@@ -11,6 +11,7 @@
 
 mod add;
 mod arguments;
+mod arrivals;
 mod fetch;
 mod garbage;
 mod group;

@@ -21,6 +21,9 @@ const LARGE_MANIFESTS: usize = 2;
 /// Parts of one `AddContent` and of one `ReadManifest` are bounded; so is how many of them run.
 const CONCURRENT_CALLS: usize = 16;
 
+/// Things that nobody has, of which it is followed who gets them.
+const FOLLOWED_ARRIVALS: usize = 32;
+
 /// What all calls and fetches of one fetcher share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -35,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) manifests: Semaphore,
     /// Calls that stream content from or to callers.
     pub(crate) calls: Arc<Semaphore>,
+    /// Calls that follow who else gets something.
+    pub(crate) arrivals: Arc<Semaphore>,
     /// Calls that wait for bytes of a fetch.
     pub(crate) ranges: Arc<Semaphore>,
     /// Who was convicted lately.
@@ -59,6 +64,7 @@ impl Shared {
             transfers: Semaphore::new(config.concurrent_fetches),
             manifests: Semaphore::new(LARGE_MANIFESTS),
             calls: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
+            arrivals: Arc::new(Semaphore::new(FOLLOWED_ARRIVALS)),
             ranges: Arc::new(Semaphore::new(MAX_WANTS)),
             convictions: Convictions::default(),
             handing: Handing::default(),

@@ -22,8 +22,8 @@ use zeroshare_wire::{
         store::v1::{
             ContentStat, ListPublicRequest, ListPublicResponse, ReadManifestRequest,
             ReadManifestResponse, ReadMidstatesRequest, ReadMidstatesResponse, ReadPiecesRequest,
-            ReadPiecesResponse, StatContentRequest, StatContentResponse, WatchPiecesRequest,
-            WatchPiecesResponse,
+            ReadPiecesResponse, StatContentRequest, StatContentResponse, WatchArrivalRequest,
+            WatchArrivalResponse, WatchPiecesRequest, WatchPiecesResponse,
         },
     },
 };
@@ -173,6 +173,16 @@ impl StoreService for Store {
             }
             sending.finished();
         })
+    }
+
+    type WatchArrivalStream = tokio_stream::Empty<Result<WatchArrivalResponse, Status>>;
+
+    async fn watch_arrival(
+        &self,
+        _request: Request<WatchArrivalRequest>,
+    ) -> Result<Response<Self::WatchArrivalStream>, Status> {
+        // Nothing is on its way here: all is there from the start.
+        Ok(Response::new(tokio_stream::empty()))
     }
 
     async fn list_public(
