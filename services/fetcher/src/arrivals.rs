@@ -235,6 +235,11 @@ async fn listen(shared: &Shared, candidate: Candidate, ids: &[String], say: &mps
         if was_heard {
             return debug!(peer = name, "a claim has ended");
         }
+        // Nobody waits while it is asked again.
+        let nothing = (peer_id.clone(), Some(ClaimState::Unspecified));
+        if say.send(nothing).await.is_err() {
+            return;
+        }
         sleep(BETWEEN_TRIES).await;
     }
 }

@@ -7,6 +7,7 @@
 
 mod alone;
 mod answers;
+mod askers;
 mod bench;
 mod checking;
 mod disbelief;
