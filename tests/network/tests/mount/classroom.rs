@@ -50,14 +50,16 @@ fn when_whoever_downloads_it_is_killed_the_next_one_goes() -> Result<()> {
         Ok(room.upstream.sent() >= half)
     })?;
     let first = room.upstream.askers().remove(0);
+    let (killed, others): (Vec<_>, Vec<_>) = runs
+        .into_iter()
+        .partition(|run| run.host.address() == first);
+    for mut run in killed {
+        run.child.kill()?;
+        run.child.wait()?;
+    }
     let start = Instant::now();
-    for mut run in runs {
-        if run.host.address() == first {
-            run.child.kill()?;
-            run.child.wait()?;
-        } else {
-            said_hello(run)?;
-        }
+    for run in others {
+        said_hello(run)?;
     }
     let (sent, whole) = (room.upstream.sent(), room.archive_bytes);
     println!(
@@ -65,26 +67,27 @@ fn when_whoever_downloads_it_is_killed_the_next_one_goes() -> Result<()> {
         start.elapsed(),
         room.upstream.askers()
     );
-    assert!(sent * 10 <= whole * 18, "{sent} of {whole}");
+    assert!(sent > whole, "it was not killed in time");
+    assert!(sent * 10 <= whole * 20, "{sent} of {whole}");
     Ok(())
 }
 
 #[test]
 fn who_only_selects_holds_nobody_up() -> Result<()> {
-    let room = Room::new(2, &[])?;
     // Whichever of the two would go first.
     for (selects, runs) in [(0, 1), (1, 0)] {
+        let room = Room::new(2, &[])?;
         let feed = text(&room.feed)?;
         let selected = room.start(selects, &["select", feed])?.output()?;
         ensure!(selected.status.success(), "{selected:?}");
         said_hello(room.start(runs, &["run", feed])?)?;
-        let log = room.mounts[runs].running.log();
-        assert!(!log.contains("waiting"), "{log}");
-        if runs == 1 {
-            room.forget_everywhere()?;
+        for number in [selects, runs] {
+            let log = room.mounts[number].running.log();
+            assert!(!log.contains("waiting"), "{log}");
         }
+        let log = room.mounts[selects].running.log();
+        assert!(!log.contains("turn"), "it claims nothing: {log}");
     }
-    assert_eq!(room.upstream.askers().len(), 2);
     Ok(())
 }
 
@@ -100,7 +103,6 @@ fn a_liar_who_claims_for_ever_that_it_is_on_its_way_costs_no_more_than_the_hold(
     println!("a liar cost {took:?}");
     assert!(log.contains("waited long enough"), "{log}");
     assert!(took >= hold && took < hold + LIMIT / 4, "{took:?}");
-    // It is the process that was held: another one is again, but where it is switched off.
     Ok(())
 }
 
@@ -117,7 +119,7 @@ fn where_it_is_switched_off_nobody_waits() -> Result<()> {
 /// Hosts that know each other, each with a node and a mount, and an upstream beside them.
 struct Room {
     mounts: Vec<Mounted>,
-    _nodes: Vec<Running>,
+    nodes: Vec<Running>,
     upstream: Upstream,
     archive_bytes: u64,
     feed: PathBuf,
@@ -148,7 +150,7 @@ impl Room {
         fs::write(&place, feed)?;
         let mut room = Self {
             mounts: Vec::new(),
-            _nodes: Vec::new(),
+            nodes: Vec::new(),
             upstream,
             archive_bytes,
             feed: place,
@@ -159,9 +161,9 @@ impl Room {
         for host in room.students() {
             fs::create_dir_all(host.store())?;
         }
-        room._nodes = room
+        room.nodes = room
             .students()
-            .map(|host| host.start_node(&[]))
+            .map(|host| host.start_node(&["-v"]))
             .collect::<Result<_>>()?;
         room.mounts = room
             .students()
@@ -202,31 +204,6 @@ impl Room {
             .collect()
     }
 
-    /// Takes it away from wherever it is.
-    fn forget_everywhere(&self) -> Result<()> {
-        for host in self.students() {
-            let stored = host.store().join(&self.id);
-            if stored.exists() {
-                ensure!(
-                    Command::new("chmod")
-                        .arg("-R")
-                        .arg("u+w")
-                        .arg(&stored)
-                        .status()?
-                        .success()
-                );
-                fs::remove_dir_all(stored)?;
-            }
-        }
-        for host in self.students() {
-            wait_until("nobody offers it any more", LIMIT, || {
-                Ok(!host.must_zeroshare(&["list", "--json"])?.contains(&self.id))
-            })?;
-            host.must_zeroshare(&["refresh"])?;
-        }
-        Ok(())
-    }
-
     /// Has a host say that it is on its way there, until what is returned is dropped.
     fn lie(
         &self,
@@ -252,11 +229,9 @@ impl Room {
             let mut discovery = clients::discovery(channel);
             drop(discovery.announce_arrival(ReceiverStream::new(told)).await);
         });
-        let asker = self.students().find(|other| !same(other, host));
-        let asker = asker.context("nobody else is there")?;
+        let node = &self.nodes[number];
         wait_until("the lie is told", LIMIT, || {
-            let found = asker.zeroshare(&["find", "--json", &self.id])?;
-            Ok(found.stdout.contains(&host.address()))
+            Ok(node.log().contains("on its way here"))
         })?;
         Ok((runtime, lie))
     }
