@@ -48,7 +48,7 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 /// Follows until the caller is gone.
 pub(crate) fn follow(
     shared: &Arc<Shared>,
-    order: ArrivalOrder,
+    order: &ArrivalOrder,
 ) -> Result<ReceiverStream<Result<FollowArrivalResponse, Status>>, CallError> {
     let permit = shared.arrivals.clone().try_acquire_owned();
     let permit = permit.map_err(|_| CallError::Busy)?;
@@ -140,7 +140,8 @@ impl Following {
 
     fn consider(&mut self, response: FindProvidersResponse) {
         let goes_first = response.goes_first;
-        if !goes_first && !(response.on_its_way && response.part == 0) {
+        let is_claim = goes_first || (response.on_its_way && response.part == 0);
+        if !is_claim {
             let is_said = response.claim() == HoldingClaim::Stated;
             self.is_held |= is_said && response.part > 0 && !response.member;
             return;

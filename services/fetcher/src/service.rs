@@ -218,7 +218,7 @@ impl FetcherService for Service {
     ) -> Result<Response<Self::FollowArrivalStream>, Status> {
         let order = ArrivalOrder::try_from(request.into_inner());
         let order = order.map_err(|error| status(&error.into()))?;
-        let following = arrivals::follow(&self.shared, order);
+        let following = arrivals::follow(&self.shared, &order);
         Ok(Response::new(following.map_err(|error| status(&error))?))
     }
 

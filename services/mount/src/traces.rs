@@ -1,7 +1,7 @@
 //! Looking at a process and at stores for traces of a download.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
@@ -87,7 +87,7 @@ impl Traces {
         let path = variables.as_ref().and_then(|all| all.get("PATH").cloned());
         let can_share = variables.is_none()
             || own.first().is_some_and(|first| shared.contains(first))
-            || has_helper(path.unwrap_or_else(|| USUAL_PATH.into()));
+            || has_helper(path.as_deref().unwrap_or(OsStr::new(USUAL_PATH)));
         let stores = own.into_iter().chain(shared.iter().cloned()).collect();
         let mut traces = Self {
             process,
@@ -174,6 +174,6 @@ fn variables(id: u32) -> Option<BTreeMap<String, OsString>> {
     Some(pairs.collect())
 }
 
-fn has_helper(path: OsString) -> bool {
-    std::env::split_paths(&path).any(|directory| directory.join(HELPER).is_file())
+fn has_helper(path: &OsStr) -> bool {
+    std::env::split_paths(path).any(|directory| directory.join(HELPER).is_file())
 }

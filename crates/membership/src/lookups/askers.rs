@@ -87,18 +87,22 @@ fn is_fresh(now: Instant, at: Instant) -> bool {
 impl Membership {
     /// Takes in that somebody looks for something, and tells the lookups that want to know.
     pub(crate) fn hear_asker(&mut self, now: Instant, heard: &Heard, query: &Query) {
-        for tag in query.tags.iter() {
-            self.askers.note(now, *tag, heard.key);
-        }
         let is_same = |id: &LookupId| {
             let mut tags = query.tags.iter();
             tags.any(|tag| self.lookups.looks_for(*id, query.day, *tag))
         };
         let waiting: Vec<LookupId> = self.waiting_for_askers().filter(is_same).collect();
+        let is_proven = self.peers.get(&heard.key).is_some_and(Entry::is_proven);
+        // Strangers are many, and invented in no time.
+        if waiting.is_empty() && !is_proven {
+            return;
+        }
+        for tag in &query.tags {
+            self.askers.note(now, *tag, heard.key);
+        }
         for id in waiting {
             // There may be no room for it; then nobody waits for it.
             let is_known = self.peers.add(now, &mut self.rng, heard).is_ok();
-            let is_proven = self.peers.get(&heard.key).is_some_and(Entry::is_proven);
             if is_known && !is_proven && self.lookups.may_be_urgent(id) {
                 self.reprove_now(now, heard, true);
             }

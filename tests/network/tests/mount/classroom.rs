@@ -16,7 +16,9 @@ use zeroshare_api::{
 use zeroshare_network::{Host, Lan, Running, noisy_tree, wait_until};
 use zeroshare_wire::pb::discovery::v1::AnnounceArrivalRequest;
 
-use crate::{GREETING, LIMIT, feed, mounted::Mounted, text, upstream::Upstream, website::url};
+use crate::{
+    GREETING, LIMIT, feed, forged, mounted::Mounted, text, upstream::Upstream, website::url,
+};
 
 /// Hosts that start it at once.
 const HOSTS: u8 = 8;
@@ -103,6 +105,31 @@ fn a_liar_who_claims_for_ever_that_it_is_on_its_way_costs_no_more_than_the_hold(
     println!("a liar cost {took:?}");
     assert!(log.contains("waited long enough"), "{log}");
     assert!(took >= hold && took < hold + LIMIT / 4, "{took:?}");
+    Ok(())
+}
+
+#[test]
+fn a_forged_question_delays_nobody() -> Result<()> {
+    let room = Room::new(2, &[])?;
+    let mut order: Vec<usize> = vec![0, 1];
+    let mut places = Vec::new();
+    for host in room.students() {
+        places.push(forged::order(host, &room.id)?);
+    }
+    order.sort_by_key(|number| places[*number]);
+    let (first, second) = (order[0], order[1]);
+    let host = room.students().nth(first).context("no such host")?;
+    let _forger = forged::Forger::start(host, &room.id)?;
+    let start = Instant::now();
+    said_hello(room.start(second, &["run", text(&room.feed)?])?)?;
+    println!("beside forged questions it took {:?}", start.elapsed());
+    let log = room.mounts[second].running.log();
+    assert!(!log.contains("waiting"), "{log}");
+    let connected = room.nodes[first].log();
+    assert!(
+        connected.contains("asks whether it is on its way"),
+        "the forgery was believed so far: {connected}"
+    );
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod by_name;
 mod classroom;
 mod command;
+mod forged;
 mod listing;
 mod mounted;
 mod upstream;
