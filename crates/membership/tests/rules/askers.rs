@@ -74,6 +74,8 @@ fn whoever_asked_a_moment_before_counts_and_only_the_first_are_told_of() {
     let (others, _) = neighbours(&bench);
     for other in &others {
         bench.meet(other);
+    }
+    for other in &others {
         ask(&mut bench, other);
     }
     look(&mut bench, true);

@@ -39,7 +39,11 @@ fn a_classroom_that_starts_the_same_program_downloads_it_once() -> Result<()> {
         start.elapsed(),
         room.upstream.askers()
     );
-    assert!(sent * 10 <= whole * 12, "{sent} of {whole}");
+    assert!(
+        sent * 10 <= whole * 12,
+        "{sent} of {whole}: {}",
+        room.told()
+    );
     Ok(())
 }
 
@@ -70,7 +74,11 @@ fn when_whoever_downloads_it_is_killed_the_next_one_goes() -> Result<()> {
         room.upstream.askers()
     );
     assert!(sent > whole, "it was not killed in time");
-    assert!(sent * 10 <= whole * 20, "{sent} of {whole}");
+    assert!(
+        sent * 10 <= whole * 20,
+        "{sent} of {whole}: {}",
+        room.told()
+    );
     Ok(())
 }
 
@@ -208,6 +216,12 @@ impl Room {
 
     fn students(&self) -> impl Iterator<Item = &Host> {
         self.lan.hosts().iter().take(self.hosts.into())
+    }
+
+    /// What all mounts logged.
+    fn told(&self) -> String {
+        let logs = self.mounts.iter().map(|mount| mount.running.log());
+        logs.collect::<Vec<_>>().join("\n---\n")
     }
 
     fn start(&self, number: usize, words: &[&str]) -> Result<Run<'_>> {
