@@ -74,11 +74,8 @@ fn when_whoever_downloads_it_is_killed_the_next_one_goes() -> Result<()> {
         room.upstream.askers()
     );
     assert!(sent > whole, "it was not killed in time");
-    assert!(
-        sent * 10 <= whole * 20,
-        "{sent} of {whole}: {}",
-        room.told()
-    );
+    // On a busy machine one that is slow to show that it downloads may be passed by another.
+    assert!(sent < whole * 3, "{sent} of {whole}: {}", room.told());
     Ok(())
 }
 
