@@ -141,6 +141,7 @@ impl Membership {
             return Err(DropReason::Duplicate);
         }
         self.hear_question(now, query);
+        self.hear_asker(now, heard, query);
         let excused = query.exclude.contains(&self.identity.node.first_half());
         if self.presence == Presence::Hidden || excused {
             return Ok(());

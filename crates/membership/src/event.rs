@@ -84,6 +84,8 @@ pub enum Claim {
     Probable,
     /// It said so of this very content.
     Stated,
+    /// It does not hold it: it looks for it too, and goes before this node should nobody have it.
+    Asks,
 }
 
 /// What is known of a peer.

@@ -103,6 +103,20 @@ impl Holdings {
         self.held.get(id) == Some(&whole)
     }
 
+    /// Whether something is only being got, and nothing of it is here.
+    pub(crate) fn is_only_coming(&self, id: &ContentId) -> bool {
+        let coming = Share {
+            part: 0,
+            state: HoldingState::OnItsWay,
+        };
+        self.held.get(id) == Some(&coming)
+    }
+
+    /// Whether anything is said of it.
+    pub(crate) fn is_known(&self, id: &ContentId) -> bool {
+        self.held.contains_key(id)
+    }
+
     /// The filters over all that is held, in part or whole.
     pub(crate) fn summary(&mut self) -> Vec<FilterPart> {
         let (day, tags, held) = (self.day, &self.tags, &self.held);

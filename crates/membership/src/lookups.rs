@@ -5,6 +5,7 @@
 //! more slowly later. Whoever answers is told to the edge once it echoed.
 
 mod absences;
+mod askers;
 mod asking;
 mod claims;
 mod refreshing;
@@ -18,8 +19,8 @@ use std::{
 use zeroshare_content::ContentId;
 use zeroshare_wire::datagram::{Day, DayKey, Holding, HoldingState, Tag, TraceContext};
 
-pub(crate) use self::absences::Absences;
-use self::story::Story;
+pub(crate) use self::{absences::Absences, askers::Askers};
+use self::{askers::Order, story::Story};
 use crate::{
     event::{Claim, LookupId},
     holdings::WHOLE,
@@ -72,6 +73,8 @@ pub struct Search<'a> {
     pub enough: Option<u8>,
     /// Whether its story is told, by [`crate::Event::Step`]: of at most eight lookups at a time, at most 256 steps and the end of each.
     pub explained: bool,
+    /// Whether those are told of who look for the same and go first ([`Claim::Asks`]).
+    pub askers: bool,
 }
 
 #[derive(Debug)]
@@ -97,6 +100,8 @@ struct Lookup {
     awaited: BTreeMap<PeerKey, Awaited>,
     /// What was told of it, if that is wanted.
     story: Option<Story>,
+    /// Who else looks for it and was told of, if that is wanted.
+    askers: Option<BTreeSet<Order>>,
 }
 
 /// What somebody without proof claims to hold, until it echoes or stays silent.
@@ -212,6 +217,7 @@ impl Membership {
             trace,
             enough: None,
             explained: false,
+            askers: false,
         };
         self.search(now, &search)
     }
@@ -268,6 +274,7 @@ impl Membership {
             found: BTreeMap::new(),
             awaited: BTreeMap::new(),
             story: None,
+            askers: search.askers.then(BTreeSet::new),
         };
         if search.explained {
             lookup.explain();
@@ -275,6 +282,7 @@ impl Membership {
         self.lookups.open.insert(id, lookup);
         self.begin_story(now, id, (wait, absent_since));
         self.find_known(now, id);
+        self.tell_askers(now, id);
         self.plan_first_ask(now, id, wait);
         Some(id)
     }

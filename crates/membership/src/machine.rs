@@ -20,7 +20,7 @@ use crate::{
     event::{BanView, Counters, Destination, Event, Mercy, Report, Transmit, Verdict},
     holdings::{Holdings, Share},
     identity::Identity,
-    lookups::{Absences, Lookups},
+    lookups::{Absences, Askers, Lookups},
     nonces::SeenNonces,
     outsiders::{OutsiderView, Outsiders},
     paging::Paging,
@@ -53,6 +53,7 @@ pub struct Membership {
     pub(crate) echoes: Echoes,
     pub(crate) lookups: Lookups,
     pub(crate) absences: Absences,
+    pub(crate) askers: Askers,
     pub(crate) answers: Answers,
     pub(crate) paging: Paging,
     pub(crate) standings: Standings,
@@ -91,6 +92,7 @@ impl Membership {
             echoes: Echoes::default(),
             lookups: Lookups::default(),
             absences: Absences::default(),
+            askers: Askers::default(),
             answers: Answers::default(),
             paging,
             standings,
@@ -166,6 +168,21 @@ impl Membership {
         state: HoldingState,
     ) {
         self.set_holding(now, content, Some(Share { part, state }));
+    }
+
+    /// Takes in that somebody else on this machine gets something no more, which [`Self::handle_arriving`] told of; what is here of it
+    /// by now stays.
+    pub fn handle_arrival_over(&mut self, now: Instant, content: ContentId) {
+        if self.holdings.is_only_coming(&content) {
+            self.set_holding(now, content, None);
+        }
+    }
+
+    /// Takes in that somebody else on this machine is getting something; what is here of it says more.
+    pub fn handle_arrival(&mut self, now: Instant, content: ContentId) {
+        if !self.holdings.is_known(&content) {
+            self.handle_arriving(now, content, 0, HoldingState::OnItsWay);
+        }
     }
 
     fn set_holding(&mut self, now: Instant, content: ContentId, share: Option<Share>) {

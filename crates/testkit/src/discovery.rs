@@ -13,7 +13,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
 use zeroshare_api::{
     connect::LocalEndpoint,
     errors::malformed_field,
@@ -24,12 +24,12 @@ use zeroshare_content::ContentId;
 use zeroshare_wire::{
     convert::{content_ids, optional_duration, store_address},
     pb::discovery::v1::{
-        CheckNetworkRequest, CheckNetworkResponse, DescribeNetworkRequest, DescribeNetworkResponse,
-        ExplainFindRequest, ExplainFindResponse, FindProvidersRequest, FindProvidersResponse,
-        ForgivePeerRequest, ForgivePeerResponse, HoldingClaim, ListBansRequest, ListBansResponse,
-        Peer, RefreshRequest, RefreshResponse, ReportProviderRequest, ReportProviderResponse,
-        WatchPeersRequest, WatchPeersResponse, WatchRefreshRequest, WatchRefreshResponse,
-        watch_peers_response,
+        AnnounceArrivalRequest, AnnounceArrivalResponse, CheckNetworkRequest, CheckNetworkResponse,
+        DescribeNetworkRequest, DescribeNetworkResponse, ExplainFindRequest, ExplainFindResponse,
+        FindProvidersRequest, FindProvidersResponse, ForgivePeerRequest, ForgivePeerResponse,
+        HoldingClaim, ListBansRequest, ListBansResponse, Peer, RefreshRequest, RefreshResponse,
+        ReportProviderRequest, ReportProviderResponse, WatchPeersRequest, WatchPeersResponse,
+        WatchRefreshRequest, WatchRefreshResponse, watch_peers_response,
     },
 };
 
@@ -68,6 +68,7 @@ pub fn announced(content: &ContentId, address: SocketAddr) -> FindProvidersRespo
         part: 255,
         member: false,
         on_its_way: false,
+        goes_first: false,
     }
 }
 
@@ -208,6 +209,16 @@ impl DiscoveryService for Service {
     ) -> Result<Response<ReportProviderResponse>, Status> {
         lock(&self.shared.reports).push(request.into_inner());
         Ok(Response::new(ReportProviderResponse {}))
+    }
+
+    async fn announce_arrival(
+        &self,
+        request: Request<Streaming<AnnounceArrivalRequest>>,
+    ) -> Result<Response<AnnounceArrivalResponse>, Status> {
+        // Nobody is there to be told.
+        let mut said = request.into_inner();
+        while said.message().await?.is_some() {}
+        Ok(Response::new(AnnounceArrivalResponse {}))
     }
 
     async fn list_bans(

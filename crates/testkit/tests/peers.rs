@@ -386,6 +386,7 @@ async fn the_fake_discovery_streams_early_and_late_providers_and_keeps_reports()
         content_ids: vec![wanted.to_string()],
         wait: Some(to_duration(wait)),
         enough: 0,
+        with_askers: false,
     };
     let mut known = client
         .find_providers(find(Duration::ZERO))

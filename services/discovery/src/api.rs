@@ -1,5 +1,6 @@
 //! The local API.
 
+mod arrival;
 mod check;
 mod convert;
 mod explain;
@@ -11,8 +12,9 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 use zeroshare_api::{
+    connect::TracedChannel,
     errors::{ErrorReason, malformed_field, status, with_retry},
     rpc::discovery::v1::discovery_service_server::DiscoveryService,
 };
@@ -22,10 +24,11 @@ use zeroshare_wire::{
     convert::{content_ids, optional_duration},
     datagram::TraceContext,
     pb::discovery::v1::{
-        CheckNetworkRequest, CheckNetworkResponse, DescribeNetworkRequest, DescribeNetworkResponse,
-        ExplainFindRequest, FindProvidersRequest, ForgivePeerRequest, ForgivePeerResponse,
-        ListBansRequest, ListBansResponse, RefreshRequest, RefreshResponse, ReportProviderRequest,
-        ReportProviderResponse, WatchPeersRequest, WatchRefreshRequest,
+        AnnounceArrivalRequest, AnnounceArrivalResponse, CheckNetworkRequest, CheckNetworkResponse,
+        DescribeNetworkRequest, DescribeNetworkResponse, ExplainFindRequest, FindProvidersRequest,
+        ForgivePeerRequest, ForgivePeerResponse, ListBansRequest, ListBansResponse, RefreshRequest,
+        RefreshResponse, ReportProviderRequest, ReportProviderResponse, WatchPeersRequest,
+        WatchRefreshRequest,
     },
 };
 
@@ -59,6 +62,7 @@ struct Wish {
     wait: Option<Duration>,
     enough: Option<u8>,
     explained: bool,
+    askers: bool,
 }
 
 /// The local API over the engine.
@@ -67,14 +71,21 @@ pub(crate) struct Api {
     engine: mpsc::Sender<Command>,
     /// Which interfaces are used.
     choice: InterfaceChoice,
+    /// This machine's store.
+    store: TracedChannel,
     last_lookup: AtomicU64,
 }
 
 impl Api {
-    pub(crate) fn new(engine: mpsc::Sender<Command>, choice: InterfaceChoice) -> Self {
+    pub(crate) fn new(
+        engine: mpsc::Sender<Command>,
+        choice: InterfaceChoice,
+        store: TracedChannel,
+    ) -> Self {
         Self {
             engine,
             choice,
+            store,
             last_lookup: AtomicU64::new(0),
         }
     }
@@ -108,6 +119,7 @@ impl Api {
             trace: propagate::trace_context().and_then(TraceContext::from_bytes),
             enough: wish.enough,
             explained: wish.explained,
+            askers: wish.askers,
             news,
         }))
         .await?;
@@ -139,6 +151,7 @@ impl DiscoveryService for Api {
                 wait,
                 enough,
                 explained: false,
+                askers: request.with_askers,
             })
             .await?;
         Ok(Response::new(FoundStream::new(
@@ -164,6 +177,7 @@ impl DiscoveryService for Api {
                 wait,
                 enough: None,
                 explained: true,
+                askers: false,
             })
             .await?;
         let lookup = (key, self.engine.clone());
@@ -248,6 +262,15 @@ impl DiscoveryService for Api {
         let watch = self.ask(Command::WatchRefresh).await?;
         let watch = watch.ok_or_else(too_many_watchers)?;
         Ok(Response::new(streams::refreshes(watch)))
+    }
+
+    async fn announce_arrival(
+        &self,
+        request: Request<Streaming<AnnounceArrivalRequest>>,
+    ) -> Result<Response<AnnounceArrivalResponse>, Status> {
+        let (store, said) = (self.store.clone(), request.into_inner());
+        arrival::announce(&self.engine, store, said).await?;
+        Ok(Response::new(AnnounceArrivalResponse {}))
     }
 }
 

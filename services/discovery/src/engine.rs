@@ -85,6 +85,8 @@ pub(crate) enum Command {
     Holding(ContentId, u8),
     /// Something is being got, and so much of it is here.
     Arriving(ContentId, u8, HoldingState),
+    /// Somebody else on this machine is getting something, or no more.
+    Arrival(ContentId, bool),
     /// The store listens here.
     StorePort(u16),
     /// These are the interfaces.
@@ -299,6 +301,8 @@ impl Engine {
                 machine.handle_store_port(now, port);
                 self.parts.advert.set_port(port);
             }
+            Command::Arrival(content, true) => machine.handle_arrival(now, content),
+            Command::Arrival(content, false) => machine.handle_arrival_over(now, content),
             Command::Interfaces(interfaces) => {
                 machine.handle_day(now, today());
                 self.parts.advert.set_interfaces(&interfaces);

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tonic::service::Routes;
 use tracing::{info, warn};
 use zeroshare_api::{
-    ReflectionError, reflection,
+    ReflectionError, connect::local_channel, reflection,
     rpc::discovery::v1::discovery_service_server::DiscoveryServiceServer,
 };
 use zeroshare_chassis::{
@@ -102,6 +102,7 @@ pub async fn run(
     let routes = Routes::new(DiscoveryServiceServer::new(Api::new(
         commands,
         InterfaceChoice::of(&config),
+        local_channel(&config.store),
     )))
     .add_service(health_service)
     .add_service(v1)

@@ -98,6 +98,7 @@ async fn candidates(shared: &Shared, order: &FeedOrder) -> Result<Vec<Candidate>
         content_ids: vec![order.url.mark().to_string()],
         wait: Some(to_duration(order.timeout)),
         enough: 0,
+        with_askers: false,
     };
     let mut discovery = shared.discovery();
     let look = async {

@@ -11,6 +11,7 @@
 
 mod add;
 mod arguments;
+mod arrivals;
 mod feeds;
 mod fetch;
 mod garbage;

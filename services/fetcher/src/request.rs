@@ -9,8 +9,8 @@ use zeroshare_chassis::settings::StaticPeer;
 use zeroshare_content::{ContentId, Family, FeedUrl, HashKind, TreeId};
 use zeroshare_wire::convert::{content_id, content_ids, feed_url, optional_duration};
 use zeroshare_wire::pb::fetcher::v1::{
-    CollectGarbageRequest, FindFeedRequest, ListNeighboursRequest, ReadManifestRequest,
-    ReadRangeRequest, StartFetchRequest,
+    CollectGarbageRequest, FindFeedRequest, FollowArrivalRequest, ListNeighboursRequest,
+    ReadManifestRequest, ReadRangeRequest, StartFetchRequest,
 };
 use zeroshare_wire::{FieldError, FieldFault};
 
@@ -154,6 +154,22 @@ impl TryFrom<ReadManifestRequest> for ManifestOrder {
             ids: tree_ids(&request.content_ids)?,
             from: hosts(&request.from)?,
             locate_timeout: optional_duration("locate_timeout", timeout, MAX_LOCATE_TIMEOUT)?,
+        })
+    }
+}
+
+/// A checked `FollowArrivalRequest`.
+#[derive(Debug)]
+pub(crate) struct ArrivalOrder {
+    pub(crate) ids: Vec<TreeId>,
+}
+
+impl TryFrom<FollowArrivalRequest> for ArrivalOrder {
+    type Error = FieldError;
+
+    fn try_from(request: FollowArrivalRequest) -> Result<Self, FieldError> {
+        Ok(Self {
+            ids: tree_ids(&request.content_ids)?,
         })
     }
 }

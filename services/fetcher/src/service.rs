@@ -14,19 +14,21 @@ use zeroshare_api::rpc::fetcher::v1::fetcher_service_server::FetcherService;
 use zeroshare_wire::pb::fetcher::v1::{
     AddContentRequest, AddContentResponse, CancelFetchRequest, CancelFetchResponse,
     CollectGarbageRequest, CollectGarbageResponse, FindFeedRequest, FindFeedResponse,
-    ListFetchesRequest, ListFetchesResponse, ListNeighboursRequest, ListNeighboursResponse,
-    ReadManifestRequest, ReadManifestResponse, ReadRangeRequest, ReadRangeResponse,
-    StartFetchRequest, StartFetchResponse, WatchFetchRequest, WatchFetchResponse,
+    FollowArrivalRequest, FollowArrivalResponse, ListFetchesRequest, ListFetchesResponse,
+    ListNeighboursRequest, ListNeighboursResponse, ReadManifestRequest, ReadManifestResponse,
+    ReadRangeRequest, ReadRangeResponse, StartFetchRequest, StartFetchResponse, WatchFetchRequest,
+    WatchFetchResponse,
 };
 
 use crate::fetch::{self, View, store_for};
 use crate::registry::{Entry, Started};
 use crate::request::{
-    Caller, FeedOrder, GarbageOrder, ManifestOrder, NeighboursOrder, Order, RangeOrder, fetch_name,
+    ArrivalOrder, Caller, FeedOrder, GarbageOrder, ManifestOrder, NeighboursOrder, Order,
+    RangeOrder, fetch_name,
 };
 use crate::shared::Shared;
 use crate::status::{CallError, status};
-use crate::{add, feeds, garbage, manifests, neighbours, ranges};
+use crate::{add, arrivals, feeds, garbage, manifests, neighbours, ranges};
 
 /// What is here already has succeeded by the time that the answer is given, if the index is as quick as it should be.
 const LOCAL_LOOK: Duration = Duration::from_secs(1);
@@ -219,6 +221,18 @@ impl FetcherService for Service {
         let order = order.map_err(|error| status(&error.into()))?;
         let found = feeds::find(&self.shared, order);
         Ok(Response::new(found.map_err(|error| status(&error))?))
+    }
+
+    type FollowArrivalStream = ReceiverStream<Result<FollowArrivalResponse, Status>>;
+
+    async fn follow_arrival(
+        &self,
+        request: Request<FollowArrivalRequest>,
+    ) -> Result<Response<Self::FollowArrivalStream>, Status> {
+        let order = ArrivalOrder::try_from(request.into_inner());
+        let order = order.map_err(|error| status(&error.into()))?;
+        let following = arrivals::follow(&self.shared, &order);
+        Ok(Response::new(following.map_err(|error| status(&error))?))
     }
 
     type CollectGarbageStream = ReceiverStream<Result<CollectGarbageResponse, Status>>;

@@ -24,6 +24,9 @@ const CONCURRENT_CALLS: usize = 16;
 /// Each costs a few megabytes: with more calls the memory counts, and there is enough to do for all threads.
 const LARGE_BATCHES: usize = 3;
 
+/// Things that nobody has, of which it is followed who gets them.
+const FOLLOWED_ARRIVALS: usize = 32;
+
 /// What all calls and fetches of one fetcher share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -38,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) manifests: Semaphore,
     /// Calls that stream content from or to callers.
     pub(crate) calls: Arc<Semaphore>,
+    /// Calls that follow who else gets something.
+    pub(crate) arrivals: Arc<Semaphore>,
     /// Calls that wait for bytes of a fetch.
     pub(crate) ranges: Arc<Semaphore>,
     /// Who was convicted lately.
@@ -64,6 +69,7 @@ impl Shared {
             transfers: Semaphore::new(config.concurrent_fetches),
             manifests: Semaphore::new(LARGE_MANIFESTS),
             calls: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
+            arrivals: Arc::new(Semaphore::new(FOLLOWED_ARRIVALS)),
             ranges: Arc::new(Semaphore::new(MAX_WANTS)),
             convictions: Convictions::default(),
             handing: Handing::default(),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use zeroshare_api::connect::{LocalEndpoint, local_channel};
@@ -11,7 +12,7 @@ use zeroshare_chassis::settings::{CommonSettings, LogSettings, OpenedSettings};
 use zeroshare_shelf::{Environment, feed_caches};
 
 use crate::run::RunError;
-use crate::settings::{Backing, MountConfig};
+use crate::settings::{Backing, DEFAULT_HOLD, MAX_HOLD, MountConfig};
 
 /// What the process is called in traces.
 const SERVICE: &str = "zeroshare-mount";
@@ -29,6 +30,9 @@ pub struct Arguments {
     /// List what neighbours share too: whatever walks through the mount or audits it then reads, and so fetches, all of that.
     #[arg(long)]
     list_neighbours: bool,
+    /// How many seconds a process waits in all for other machines that download what it looks up; 0: not at all.
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_HOLD.as_secs(), value_parser = clap::value_parser!(u64).range(..=MAX_HOLD.as_secs()))]
+    hold: u64,
     /// The configuration file [default: config.toml in the place for configuration].
     #[arg(long, value_name = "FILE", env = "ZEROSHARE_CONFIG")]
     config: Option<PathBuf>,
@@ -55,6 +59,7 @@ impl Arguments {
             allow_other: self.allow_other || rustix::process::geteuid().is_root(),
             from: Vec::new(),
             list_neighbours: self.list_neighbours,
+            hold: Duration::from_secs(self.hold),
             feed_caches: feed_caches(&Environment::of_process()),
         };
         process::run(&telemetry, async move |lifetime| {

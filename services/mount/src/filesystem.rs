@@ -87,8 +87,11 @@ impl Trees {
         let Some(id) = TreeId::from_directory_name(name.as_bytes()) else {
             return reply.error(Errno::ENOENT);
         };
-        if let Some(answer) = root::known(&self.shared, id) {
-            return answer_root(&self.shared, &self.attributes, answer, reply);
+        match root::known(&self.shared, id) {
+            // Somebody may be getting it, and be waited for.
+            Some(Answer::Nobody) if root::may_be_got(&self.shared, id) => {}
+            Some(answer) => return answer_root(&self.shared, &self.attributes, answer, reply),
+            None => {}
         }
         let (shared, attributes) = (self.shared.clone(), self.attributes.clone());
         self.shared.spawn("look up a tree", async move {

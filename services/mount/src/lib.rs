@@ -7,18 +7,22 @@
 //! programs from the LAN that way.
 //!
 //! It writes nothing, knows no peers and proves nothing but manifests and links: bytes come from the fetcher, or from a store.
-//! How long anybody waits, and what is remembered, is decided in `patience`, `answers` and `neighbours`, without a clock; `shown`
+//! How long anybody waits, and what is remembered, is decided in `patience`, `answers` and `neighbours`, without a clock; whoever gets
+//! what nobody has is waited for (`arrival`), as `hold` and `evidence` decide; `shown`
 //! makes a tree of a manifest, `by_name` links of cached feeds; `filesystem` answers the kernel, and hands whatever takes time to tasks.
 //!
 //! Start reading at `run`, then `filesystem`.
 
 mod answers;
 mod arguments;
+mod arrival;
 mod by_name;
 mod caller;
+mod evidence;
 mod filesystem;
 mod handles;
 mod held;
+mod hold;
 mod listing;
 mod mountpoint;
 mod neighbours;
@@ -33,8 +37,9 @@ mod settings;
 mod shared;
 mod shown;
 mod table;
+mod traces;
 
 pub use arguments::{Arguments, main};
 pub use mountpoint::MountError;
 pub use run::{Mounted, RunError, mount};
-pub use settings::{Backing, MountConfig};
+pub use settings::{Backing, DEFAULT_HOLD, MAX_HOLD, MountConfig};

@@ -8,6 +8,7 @@ use fuser::FileType;
 use zeroshare_content::TreeId;
 
 use crate::answers::Answer;
+use crate::arrival;
 use crate::by_name;
 use crate::caller;
 use crate::listing;
@@ -34,9 +35,40 @@ pub(crate) fn known(shared: &Shared, id: TreeId) -> Option<Answer> {
     }
 }
 
+/// Whether lookups of what nobody has may have to wait for somebody who gets it.
+pub(crate) fn may_be_got(shared: &Shared, id: TreeId) -> bool {
+    !shared.config.hold.is_zero() && zeroshare_content::ContentId::Tree(id).travels()
+}
+
 /// Finds a tree among the neighbours, for as long as this caller may wait.
+///
+/// What nobody has it may wait for longer, where somebody gets it.
 pub(crate) async fn find(shared: Arc<Shared>, id: TreeId, thread: u32) -> Answer {
     let process = caller::process_of(thread);
+    let held = arrival::may_be_held(&shared, process);
+    let course = held.and_then(|held| Some((held, arrival::join(&shared, id)?)));
+    let Some((held, course)) = course else {
+        return match known(&shared, id) {
+            Some(answer) => answer,
+            None => ask_patiently(&shared, id, process).await,
+        };
+    };
+    if course.is_taken_by(held) {
+        return Answer::Nobody;
+    }
+    let finding = async {
+        match ask_patiently(&shared, id, process).await {
+            Answer::Nobody => arrival::hold(&shared, id, held, &course).await,
+            answer @ Answer::Shown(_) => answer,
+        }
+    };
+    tokio::select! {
+        answer = finding => answer,
+        () = caller::killed(thread) => Answer::Nobody,
+    }
+}
+
+async fn ask_patiently(shared: &Arc<Shared>, id: TreeId, process: u32) -> Answer {
     let hope = if shared.neighbours().has(&id) {
         Hope::Listed
     } else {
@@ -46,7 +78,7 @@ pub(crate) async fn find(shared: Arc<Shared>, id: TreeId, thread: u32) -> Answer
     let Some(turn) = turn else {
         return Answer::Nobody;
     };
-    let answer = match ask(&shared, id) {
+    let answer = match ask(shared, id) {
         Some(mut asked) => {
             let heard = tokio::time::timeout(turn.limit, asked.wait_for(Option::is_some)).await;
             match heard {

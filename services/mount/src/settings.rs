@@ -1,8 +1,15 @@
 //! What a mount runs with.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use zeroshare_api::connect::TracedChannel;
+
+/// How long a process is kept waiting for other machines that download what it looks up, unless said otherwise.
+pub const DEFAULT_HOLD: Duration = Duration::from_mins(1);
+
+/// Nobody may be kept waiting for longer, whatever is said: an hour.
+pub const MAX_HOLD: Duration = Duration::from_hours(1);
 
 /// What a mount runs with.
 #[derive(Debug, Clone)]
@@ -15,6 +22,8 @@ pub struct MountConfig {
     pub from: Vec<String>,
     /// Whether the root lists what neighbours share publicly, beside what is here.
     pub list_neighbours: bool,
+    /// How long one process is kept waiting in all for other machines that download what it looks up; zero: not at all.
+    pub hold: Duration,
     /// 0install's caches of feeds, from which `by-name` is made; the first counts first.
     pub feed_caches: Vec<PathBuf>,
 }

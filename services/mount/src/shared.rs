@@ -1,7 +1,7 @@
 //! What the file system and its tasks share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 use zeroshare_api::clients;
@@ -13,9 +13,11 @@ use zeroshare_chassis::Lifetime;
 use zeroshare_content::TreeId;
 
 use crate::answers::Answers;
+use crate::arrival::Course;
 use crate::by_name::{Feeds, Nodes};
 use crate::handles::Handles;
 use crate::held::Held;
+use crate::hold::Holds;
 use crate::neighbours::Neighbours;
 use crate::patience::Patience;
 use crate::questions::Asked;
@@ -41,6 +43,8 @@ pub(crate) struct Shared {
     neighbours: Mutex<Neighbours>,
     nodes: Mutex<Nodes>,
     asked: Mutex<BTreeMap<TreeId, Asked>>,
+    holds: Mutex<Holds>,
+    courses: Mutex<BTreeMap<TreeId, Weak<Course>>>,
 }
 
 impl Shared {
@@ -48,6 +52,7 @@ impl Shared {
     pub(crate) fn new(config: MountConfig, backing: Backing, lifetime: Lifetime) -> Self {
         Self {
             feeds: Feeds::new(config.feed_caches.clone()),
+            holds: Mutex::new(Holds::new(config.hold)),
             config,
             lifetime,
             client: format!("mount-{}", std::process::id()),
@@ -61,6 +66,7 @@ impl Shared {
             neighbours: Mutex::default(),
             nodes: Mutex::default(),
             asked: Mutex::default(),
+            courses: Mutex::default(),
         }
     }
 
@@ -112,6 +118,14 @@ impl Shared {
 
     pub(crate) fn nodes(&self) -> MutexGuard<'_, Nodes> {
         lock(&self.nodes)
+    }
+
+    pub(crate) fn holds(&self) -> MutexGuard<'_, Holds> {
+        lock(&self.holds)
+    }
+
+    pub(crate) fn courses(&self) -> MutexGuard<'_, BTreeMap<TreeId, Weak<Course>>> {
+        lock(&self.courses)
     }
 
     pub(crate) fn asked(&self) -> MutexGuard<'_, BTreeMap<TreeId, Asked>> {

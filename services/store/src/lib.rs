@@ -10,6 +10,7 @@
 mod access;
 mod answer;
 mod arguments;
+mod arrivals;
 mod convert;
 mod feeds;
 #[cfg(test)]

@@ -17,16 +17,17 @@ use zeroshare_wire::convert::{
     blob_ids, content_id, from_system_time, optional_duration, to_stamp,
 };
 use zeroshare_wire::pb::store::v1::{
-    CommitContentRequest, CommitContentResponse, DescribeStoreRequest, DescribeStoreResponse,
-    FindBeginningsRequest, FindBeginningsResponse, FindFilesRequest, FindFilesResponse,
-    ListContentRequest, ListContentResponse, OfferPartialRequest, OfferPartialResponse,
-    PauseSharingRequest, PauseSharingResponse, ShareFilesRequest, ShareFilesResponse, StoreRoot,
-    UnshareFilesRequest, UnshareFilesResponse, VerifyContentRequest, VerifyContentResponse,
-    WatchContentRequest, WatchContentResponse,
+    AnnounceArrivalRequest, AnnounceArrivalResponse, CommitContentRequest, CommitContentResponse,
+    DescribeStoreRequest, DescribeStoreResponse, FindBeginningsRequest, FindBeginningsResponse,
+    FindFilesRequest, FindFilesResponse, ListContentRequest, ListContentResponse,
+    OfferPartialRequest, OfferPartialResponse, PauseSharingRequest, PauseSharingResponse,
+    ShareFilesRequest, ShareFilesResponse, StoreRoot, UnshareFilesRequest, UnshareFilesResponse,
+    VerifyContentRequest, VerifyContentResponse, WatchContentRequest, WatchContentResponse,
 };
 
 use crate::access::Caller;
 use crate::answer::Answer;
+use crate::arrivals;
 use crate::pause::MAX_PAUSE;
 use crate::peers::{Boxed, malformed};
 use crate::status;
@@ -197,6 +198,15 @@ impl LocalStoreService for Local {
         Caller::of_local(request.extensions())?.owner()?;
         let stream = offer::start(&self.store, request.into_inner()).await?;
         Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn announce_arrival(
+        &self,
+        request: Request<Streaming<AnnounceArrivalRequest>>,
+    ) -> Result<Response<AnnounceArrivalResponse>, Status> {
+        Caller::of_local(request.extensions())?.owner()?;
+        arrivals::announce(&self.store, request.into_inner()).await?;
+        Ok(Response::new(AnnounceArrivalResponse {}))
     }
 
     async fn commit_content(

@@ -15,7 +15,7 @@ use zeroshare_wire::pb::store::v1::{
     ContentStat, ListPublicRequest, ListPublicResponse, ReadFeedRequest, ReadFeedResponse,
     ReadManifestRequest, ReadManifestResponse, ReadMidstatesRequest, ReadMidstatesResponse,
     ReadPiecesRequest, ReadPiecesResponse, StatContentRequest, StatContentResponse,
-    WatchPiecesRequest, WatchPiecesResponse,
+    WatchArrivalRequest, WatchArrivalResponse, WatchPiecesRequest, WatchPiecesResponse,
 };
 
 use crate::access::Caller;
@@ -24,10 +24,13 @@ use crate::slots::Slot;
 use crate::store::{Source, Store};
 use crate::transfer::{OnLine, Transfer, plan};
 use crate::watch::{PiecesWatch, Watched};
-use crate::{convert, feeds, manifest, midstates, public, status, watch};
+use crate::{arrivals, convert, feeds, manifest, midstates, public, status, watch};
 
 /// Ids in one question.
 const MAX_STATS: usize = 256;
+
+/// All spellings and digests of one tree.
+const MAX_SPELLINGS: usize = 8;
 
 /// One of the two doors through which the service is reached.
 #[derive(Debug, Clone)]
@@ -249,6 +252,29 @@ impl StoreService for Peers {
             &self.store,
             source,
             watch,
+            slot,
+        )))
+    }
+
+    type WatchArrivalStream = Watched<WatchArrivalResponse>;
+
+    async fn watch_arrival(
+        &self,
+        request: Request<WatchArrivalRequest>,
+    ) -> Result<Response<Self::WatchArrivalStream>, Status> {
+        let caller = self.caller(request.extensions())?;
+        let ids = content_ids("content_ids", &request.get_ref().content_ids, MAX_SPELLINGS)
+            .map_err(malformed)?;
+        let slot = self
+            .store
+            .watches
+            .take(caller.taker())
+            .ok_or_else(status::too_many_transfers)?;
+        tracing::debug!(%caller, content = %ids[0], "asks whether it is on its way");
+        Ok(Response::new(arrivals::tell(
+            &self.store,
+            &ids,
+            self.door,
             slot,
         )))
     }

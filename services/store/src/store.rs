@@ -13,6 +13,7 @@ use zeroshare_content::ContentId;
 use zeroshare_shelf::{Audience, OpenError, PieceSource, Shelf};
 
 use crate::access::Listing;
+use crate::arrivals::Arrivals;
 use crate::feeds::Feeds;
 use crate::offers::{Offer, Offers};
 use crate::pause::Pause;
@@ -37,6 +38,7 @@ pub(crate) const MAX_WATCHES_PER_PEER: usize = 16;
 pub(crate) struct Store {
     pub(crate) shelf: Shelf,
     pub(crate) offers: Offers,
+    pub(crate) arrivals: Arrivals,
     pub(crate) feeds: Feeds,
     pub(crate) networks: Arc<ReadableNetworks>,
     /// Reads by peers.
@@ -109,6 +111,7 @@ impl Store {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
             offers: Offers::new(parts.changes.clone(), Arc::clone(&parts.work)),
+            arrivals: Arrivals::default(),
             shelf: parts.shelf,
             feeds: parts.feeds,
             networks: parts.networks,

@@ -44,10 +44,10 @@ impl<T> Stream for Watched<T> {
     }
 }
 
-type Told<T> = mpsc::Sender<Result<T, Status>>;
+pub(crate) type Told<T> = mpsc::Sender<Result<T, Status>>;
 
 /// Why a watch ends: an error to tell, or nobody listens.
-enum End {
+pub(crate) enum End {
     Failed(Status),
     Gone,
 }
@@ -176,7 +176,8 @@ fn unless_paused(store: &Store, held: HeldContent) -> HeldContent {
     }
 }
 
-fn start<T: Send + 'static, W>(
+/// Runs what feeds a stream, until somebody stops listening or the service stops.
+pub(crate) fn start<T: Send + 'static, W>(
     store: &Store,
     name: &'static str,
     ends_early: impl Future<Output = Status> + Send + 'static,

@@ -230,6 +230,7 @@ impl Membership {
             }
             self.ask_awaited(now, id);
         }
+        self.tell_all_askers(now);
     }
 
     fn tell(&mut self, now: Instant, id: LookupId, key: &PeerKey, claimed: Claimed) {
@@ -269,7 +270,7 @@ impl Membership {
     }
 
     /// The peer as a provider, if it has a store that may be read.
-    fn usable(
+    pub(super) fn usable(
         &self,
         now: Instant,
         key: &PeerKey,

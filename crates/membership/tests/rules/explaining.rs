@@ -17,6 +17,7 @@ fn explain(bench: &mut Bench, name: &str) -> LookupId {
         trace: None,
         enough: None,
         explained: true,
+        askers: false,
     };
     bench
         .machine
@@ -279,6 +280,7 @@ fn a_story_is_bounded_and_so_is_their_number() {
         trace: None,
         enough: None,
         explained: true,
+        askers: false,
     };
     assert_eq!(bench.machine.search(bench.now, &search), None);
     let nonce = nonce(&mut bench);

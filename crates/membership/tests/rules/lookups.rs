@@ -195,6 +195,7 @@ fn what_begins_together_is_asked_in_one_question_and_found_apart() {
         trace: None,
         enough: None,
         explained: false,
+        askers: false,
     };
     let searches: Vec<_> = names.iter().map(|name| search(&name[..])).collect();
     let ids = bench.machine.search_all(bench.now, &searches);
@@ -265,6 +266,7 @@ fn whoever_wants_many_asks_at_once_although_it_knows_some_and_until_it_has_them(
             trace: None,
             enough,
             explained: false,
+            askers: false,
         };
         let lookup = bench.machine.search(bench.now, &search).unwrap();
         let asked = questions(&mut bench).len();
@@ -280,6 +282,7 @@ fn whoever_wants_many_asks_at_once_although_it_knows_some_and_until_it_has_them(
         trace: None,
         enough: Some(24),
         explained: false,
+        askers: false,
     };
     bench.machine.search(bench.now, &search).unwrap();
     let asked = questions(&mut bench);

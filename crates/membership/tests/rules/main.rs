@@ -8,6 +8,7 @@
 mod absences;
 mod alone;
 mod answers;
+mod askers;
 mod bench;
 mod checking;
 mod disbelief;

@@ -68,6 +68,7 @@ fn the_likeliest_three_are_asked_alone_beside_everybody() {
         trace: None,
         enough: Some(8),
         explained: false,
+        askers: false,
     };
     bench.machine.search(bench.now, &search).unwrap();
     let said = bench.said().into_iter();

@@ -23,7 +23,7 @@ use zeroshare_wire::{
             ContentStat, ListPublicRequest, ListPublicResponse, ReadFeedRequest, ReadFeedResponse,
             ReadManifestRequest, ReadManifestResponse, ReadMidstatesRequest, ReadMidstatesResponse,
             ReadPiecesRequest, ReadPiecesResponse, StatContentRequest, StatContentResponse,
-            WatchPiecesRequest, WatchPiecesResponse,
+            WatchArrivalRequest, WatchArrivalResponse, WatchPiecesRequest, WatchPiecesResponse,
         },
     },
 };
@@ -176,6 +176,16 @@ impl StoreService for Store {
             }
             sending.finished();
         })
+    }
+
+    type WatchArrivalStream = tokio_stream::Empty<Result<WatchArrivalResponse, Status>>;
+
+    async fn watch_arrival(
+        &self,
+        _request: Request<WatchArrivalRequest>,
+    ) -> Result<Response<Self::WatchArrivalStream>, Status> {
+        // Nothing is on its way here: all is there from the start.
+        Ok(Response::new(tokio_stream::empty()))
     }
 
     async fn list_public(

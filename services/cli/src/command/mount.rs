@@ -1,10 +1,11 @@
 //! `zeroshare mount`: all trees of this machine and its neighbours, as a file system.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use zeroshare_mount::{Backing, MountConfig, RunError};
+use zeroshare_mount::{Backing, DEFAULT_HOLD, MAX_HOLD, MountConfig, RunError};
 use zeroshare_shelf::{Environment, feed_caches};
 
 use crate::command::fetch::parse_host;
@@ -20,6 +21,10 @@ brings that file, and then the rest of the tree into this machine's store, to wh
 
 With DIR as a line in ~/.config/0install.net/injector/implementation-dirs (for all users: /etc/xdg/0install.net/injector/implementation-dirs)
 an unmodified 0install takes its programs from there before it downloads anything.
+
+What nobody has 0install downloads. Where several machines look for the same at once, one of them does, and the others' lookups wait for it: while it
+is seen to download, for one minute in all for one process at most (--hold). Lookups by other programs, and by `0install select`, wait for nobody and
+hold nobody up.
 
 `ls DIR` shows what is here. With --list-neighbours also what neighbours share (up to 1,000 trees of each, of 64 at most), so that `0install --offline`
 and 0install's preference for what is cached see them; but whatever walks through DIR then, like `find`, a backup or `0install store audit`, reads and
@@ -51,6 +56,10 @@ pub struct MountArguments {
     /// so fetches, all of that.
     #[arg(long)]
     pub list_neighbours: bool,
+
+    /// How long a process waits in all for other machines that download what it looks up; 0: not at all.
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_HOLD.as_secs(), value_parser = clap::value_parser!(u64).range(..=MAX_HOLD.as_secs()))]
+    pub hold: u64,
 
     /// Ask this host only, and nobody by datagram; may be repeated.
     #[arg(long, value_name = "HOST[:PORT]", value_parser = parse_host)]
@@ -84,6 +93,7 @@ pub async fn run(arguments: MountArguments, session: &Session) -> Result<Exit, F
         allow_other: arguments.allow_other || rustix::process::geteuid().is_root(),
         from: arguments.from,
         list_neighbours: arguments.list_neighbours,
+        hold: Duration::from_secs(arguments.hold),
         feed_caches: feed_caches(&Environment::of_process()),
     };
     let backing = Backing {

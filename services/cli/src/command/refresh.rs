@@ -104,6 +104,7 @@ async fn look_for(
         content_ids: vec![content_id.clone()],
         wait: Some(to_duration(wait)),
         enough: 0,
+        with_askers: false,
     };
     let found = services.discovery().find_providers(request).await;
     let mut found = found.map_err(failed)?.into_inner();

@@ -196,6 +196,7 @@ impl Bringer<'_> {
             content_ids: spelled(ids),
             wait: Some(to_duration(self.bringing.wait)),
             enough: 0,
+            with_askers: false,
         };
         let found = self.services.discovery().find_providers(request).await?;
         Ok(found.into_inner().next().await.transpose()?.is_some())

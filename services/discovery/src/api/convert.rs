@@ -25,7 +25,7 @@ const MOST_WANTED: u8 = 64;
 pub(super) fn provider(provider: Provider) -> FindProvidersResponse {
     let claim = match provider.claim {
         Claim::Probable => HoldingClaim::Probable,
-        Claim::Stated => HoldingClaim::Stated,
+        Claim::Stated | Claim::Asks => HoldingClaim::Stated,
     };
     FindProvidersResponse {
         provider: Some(peer(provider.peer)),
@@ -33,7 +33,8 @@ pub(super) fn provider(provider: Provider) -> FindProvidersResponse {
         content_id: provider.content.to_string(),
         part: provider.part.into(),
         member: provider.state == HoldingState::Member,
-        on_its_way: provider.state == HoldingState::OnItsWay,
+        on_its_way: provider.state == HoldingState::OnItsWay && provider.claim != Claim::Asks,
+        goes_first: provider.claim == Claim::Asks,
     }
 }
 

@@ -153,7 +153,7 @@ fn step(step: Step, refusal: Option<String>) -> ExplainFindResponse {
 fn on_record(claim: Claim) -> pb::Step {
     let claim = match claim {
         Claim::Probable => HoldingClaim::Probable,
-        Claim::Stated => HoldingClaim::Stated,
+        Claim::Stated | Claim::Asks => HoldingClaim::Stated,
     };
     pb::Step::OnRecord(claim.into())
 }

@@ -51,6 +51,8 @@ pub(crate) struct FindRequest {
     pub(crate) enough: Option<u8>,
     /// Whether its story is wanted.
     pub(crate) explained: bool,
+    /// Whether those are wanted who look for the same.
+    pub(crate) askers: bool,
     pub(crate) news: NewsSender,
 }
 
@@ -62,6 +64,7 @@ impl FindRequest {
             trace: self.trace,
             enough: self.enough,
             explained: self.explained,
+            askers: self.askers,
         }
     }
 }

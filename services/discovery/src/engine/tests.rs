@@ -59,6 +59,7 @@ async fn a_question_after_a_sleep_is_of_the_day_it_is() {
         trace: None,
         enough: None,
         explained: false,
+        askers: false,
         news: found,
     }));
     engine.do_what_is_due();

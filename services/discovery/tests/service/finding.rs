@@ -183,6 +183,7 @@ async fn nobody_is_an_answer_in_time_and_malformed_questions_are_refused() {
             content_ids: ids,
             wait: Some(to_duration(Duration::from_secs(seconds))),
             enough: 0,
+            with_askers: false,
         };
         let status = node.client().find_providers(request).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);

@@ -157,6 +157,7 @@ impl Node {
             content_ids: vec![content.to_string()],
             wait: Some(to_duration(wait)),
             enough: 0,
+            with_askers: false,
         };
         let response = self.client().find_providers(request).await;
         let mut stream = response.expect("discovery answers").into_inner();

@@ -18,12 +18,12 @@ use zeroshare_chassis::{
 };
 use zeroshare_content::ContentId;
 use zeroshare_wire::pb::store::v1::{
-    CommitContentRequest, CommitContentResponse, DescribeStoreRequest, DescribeStoreResponse,
-    FindBeginningsRequest, FindBeginningsResponse, FindFilesRequest, FindFilesResponse,
-    HeldContent, ListContentRequest, ListContentResponse, OfferPartialRequest,
-    OfferPartialResponse, PauseSharingRequest, PauseSharingResponse, ShareFilesRequest,
-    ShareFilesResponse, UnshareFilesRequest, UnshareFilesResponse, VerifyContentRequest,
-    VerifyContentResponse, WatchContentRequest, WatchContentResponse,
+    AnnounceArrivalRequest, AnnounceArrivalResponse, CommitContentRequest, CommitContentResponse,
+    DescribeStoreRequest, DescribeStoreResponse, FindBeginningsRequest, FindBeginningsResponse,
+    FindFilesRequest, FindFilesResponse, HeldContent, ListContentRequest, ListContentResponse,
+    OfferPartialRequest, OfferPartialResponse, PauseSharingRequest, PauseSharingResponse,
+    ShareFilesRequest, ShareFilesResponse, UnshareFilesRequest, UnshareFilesResponse,
+    VerifyContentRequest, VerifyContentResponse, WatchContentRequest, WatchContentResponse,
     watch_content_response::Event,
 };
 
@@ -203,6 +203,16 @@ impl LocalStoreService for Service {
         _request: Request<Streaming<CommitContentRequest>>,
     ) -> Result<Response<CommitContentResponse>, Status> {
         Err(Status::unimplemented("discovery does not ask this"))
+    }
+
+    async fn announce_arrival(
+        &self,
+        request: Request<Streaming<AnnounceArrivalRequest>>,
+    ) -> Result<Response<AnnounceArrivalResponse>, Status> {
+        // Told of to nobody, until whoever announces it is gone.
+        let mut said = request.into_inner();
+        while said.message().await?.is_some() {}
+        Ok(Response::new(AnnounceArrivalResponse {}))
     }
 
     async fn pause_sharing(

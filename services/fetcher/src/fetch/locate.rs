@@ -215,6 +215,7 @@ impl Seeker {
                 Members::LeftOut => enough,
                 Members::Wanted => ENOUGH_MEMBERS,
             },
+            with_askers: false,
         };
         let limit = wait + self.shared.config.patience.local_call;
         let mut discovery = self.shared.discovery();

@@ -1,10 +1,13 @@
 //! The unmodified 0install of an ordinary user takes its programs from the machine beside it, by way of a mount.
 
 mod by_name;
+mod classroom;
 mod command;
 mod feeds;
+mod forged;
 mod listing;
 mod mounted;
+mod upstream;
 mod user;
 mod website;
 

@@ -217,6 +217,7 @@ impl Asker {
             content_ids: vec![id.to_string()],
             wait: Some(to_duration(wait)),
             enough: 0,
+            with_askers: false,
         };
         let mut answers = discovery
             .find_providers(request)
