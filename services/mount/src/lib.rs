@@ -32,7 +32,9 @@ mod run;
 mod settings;
 mod shared;
 mod shown;
+mod stored;
 mod table;
+mod ways;
 
 pub use arguments::{Arguments, main};
 pub use mountpoint::MountError;
