@@ -25,6 +25,7 @@ mod neighbours;
 mod patience;
 mod place;
 mod questions;
+mod readahead;
 mod reading;
 mod refreshed;
 mod root;
