@@ -38,6 +38,9 @@ const TREE_TTL: Duration = Duration::from_hours(1);
 /// Requests that the kernel sends ahead of those who wait for them.
 const MAX_BACKGROUND: u16 = 64;
 
+/// As on other file systems; the kernel itself lets longer ones through to us.
+const LONGEST_NAME: usize = 255;
+
 /// Stored files that the kernel reads by itself lie on a plain file system; so others may be stacked on ours.
 const STACK_DEPTH: u32 = 1;
 
@@ -145,6 +148,9 @@ impl Filesystem for Trees {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if name.len() > LONGEST_NAME {
+            return reply.error(Errno::ENAMETOOLONG);
+        }
         if let Some(number) = named::number(parent.into()) {
             return self.lookup_named(number, name, reply);
         }
