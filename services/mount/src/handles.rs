@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use fuser::{BackingId, FileType};
 use tracing::debug;
+use zeroshare_content::TreeId;
 use zeroshare_shelf::Beneath;
 
 use crate::shared::Shared;
@@ -63,6 +64,14 @@ impl Handles {
 
     pub(crate) fn find(&self, number: u64) -> Option<Open> {
         self.by_number.get(&number).cloned()
+    }
+
+    /// Whether somebody has a file of this tree open, as who runs a program of it has.
+    pub(crate) fn uses(&self, id: &TreeId) -> bool {
+        self.by_number.values().any(|open| match open {
+            Open::File(file) => file.shown.id() == *id,
+            Open::Listing(_) => false,
+        })
     }
 
     pub(crate) fn remove(&mut self, number: u64) {
