@@ -25,6 +25,7 @@ mod latency;
 mod liar;
 mod measure;
 mod memory;
+mod mount;
 mod options;
 mod pair;
 mod plot;
@@ -76,6 +77,8 @@ enum Bench {
     Slow(slow::Slow),
     /// First indexing, and a start with many trees (about 3 minutes).
     Index(index::Index),
+    /// A tree seen through a mount: reading and walking beside the same tree on the disk, a program's start, a digest nobody has (about 6 minutes).
+    Mount(mount::Mount),
     /// All of them, one after the other (about an hour).
     All,
     /// Prints the tables of what was kept, and draws the plots.
@@ -123,6 +126,7 @@ impl Bench {
             Self::Memory(memory) => memory.run(options),
             Self::Slow(slow) => slow.run(options),
             Self::Index(index) => index.run(options),
+            Self::Mount(mount) => mount.run(options),
             Self::All => all(options),
             Self::Report(report) => report.run(options),
             Self::ServeBulk(serve) => serve.run(),
@@ -134,9 +138,9 @@ impl Bench {
 }
 
 /// Each benchmark with its own settings as they come.
-const ALL: [&str; 11] = [
+const ALL: [&str; 12] = [
     "pair", "transfer", "latency", "swarm", "cold", "liar", "reuse", "memory", "slow", "index",
-    "idle",
+    "idle", "mount",
 ];
 
 /// Runs all; one that fails does not keep the others from running.
