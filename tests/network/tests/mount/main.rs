@@ -2,8 +2,12 @@
 
 mod by_name;
 mod command;
+mod killed;
+mod launcher;
 mod listing;
 mod mounted;
+mod posix;
+mod troubled;
 mod user;
 mod website;
 
