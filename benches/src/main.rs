@@ -26,6 +26,7 @@ mod latency;
 mod liar;
 mod measure;
 mod memory;
+mod mount;
 mod options;
 mod pair;
 mod plot;
@@ -79,6 +80,8 @@ enum Bench {
     Index(index::Index),
     /// SHA-256 on one core (a few seconds).
     Hash(hash::Hash),
+    /// A tree seen through a mount: reading and walking beside the same tree on the disk, a program's start, a digest nobody has (about 6 minutes).
+    Mount(mount::Mount),
     /// All of them, one after the other (about an hour).
     All,
     /// Prints the tables of what was kept, and draws the plots.
@@ -127,6 +130,7 @@ impl Bench {
             Self::Slow(slow) => slow.run(options),
             Self::Index(index) => index.run(options),
             Self::Hash(hash) => hash.run(options),
+            Self::Mount(mount) => mount.run(options),
             Self::All => all(options),
             Self::Report(report) => report.run(options),
             Self::ServeBulk(serve) => serve.run(),
@@ -138,9 +142,9 @@ impl Bench {
 }
 
 /// Each benchmark with its own settings as they come.
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     "pair", "transfer", "latency", "swarm", "cold", "liar", "reuse", "memory", "slow", "index",
-    "idle", "hash",
+    "idle", "hash", "mount",
 ];
 
 /// Runs all; one that fails does not keep the others from running.

@@ -21,7 +21,7 @@ use tokio::{
 
 use zeroshare_network::PROGRAM;
 
-use crate::options::Options;
+use crate::{lab::unmount, options::Options};
 
 const DISK: &str = "ZEROSHARE_BENCH_DISK";
 const TMPFS: &str = "ZEROSHARE_BENCH_TMPFS";
@@ -146,11 +146,24 @@ struct Cleaning(Vec<PathBuf>);
 impl Drop for Cleaning {
     fn drop(&mut self) {
         for path in &self.0 {
+            for dir in mounts_below(path) {
+                unmount(&dir);
+            }
             if let Err(error) = remove(path) {
                 eprintln!("{error:#}");
             }
         }
     }
+}
+
+/// Where something is mounted below a directory: what is left of mounts whose processes were killed.
+fn mounts_below(path: &Path) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    places
+        .map(PathBuf::from)
+        .filter(|place| place.starts_with(path))
+        .collect()
 }
 
 /// Removes a directory with all that is in it.

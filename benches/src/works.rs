@@ -71,7 +71,7 @@ impl Work {
         Ok(work)
     }
 
-    fn of(name: String, kind: Kind, tree: &Path) -> Result<Self> {
+    pub(crate) fn of(name: String, kind: Kind, tree: &Path) -> Result<Self> {
         let files = files(tree)?;
         let sizes = files
             .iter()

@@ -76,13 +76,13 @@ impl<'a> Contest<'a> {
     /// A contest of so many rounds, as the options say.
     pub(crate) fn new(
         work: impl Into<String>,
-        row: u8,
+        row: impl Into<Option<u8>>,
         options: &Options,
         ours: Contender<'a>,
     ) -> Self {
         Self {
             work: work.into(),
-            row: Some(row),
+            row: row.into(),
             rounds: options.rounds(5),
             may_go_on: !options.no_more && !options.quick,
             unit: "s",

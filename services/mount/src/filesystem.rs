@@ -4,6 +4,7 @@
 //! waits for somebody else's tree.
 
 mod attributes;
+mod files;
 mod named;
 
 use std::ffi::OsStr;
@@ -17,15 +18,11 @@ use fuser::{
     KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty,
     ReplyEntry, ReplyOpen, ReplyXattr, Request,
 };
-use tracing::{debug, warn};
 use zeroshare_content::TreeId;
 
 use crate::answers::Answer;
 use crate::by_name;
-use crate::caller;
-use crate::handles::{Open, OpenFile, read_at};
 use crate::place::{Place, ROOT};
-use crate::reading::{self, Range};
 use crate::root;
 use crate::shared::Shared;
 use crate::shown::{Node, Shown};
@@ -38,11 +35,14 @@ const ROOT_TTL: Duration = Duration::from_secs(1);
 /// How long it may believe what a tree consists of: that never changes.
 const TREE_TTL: Duration = Duration::from_hours(1);
 
-/// A file of so many bytes is proven as a whole, and fetched before it is open.
-const SMALL_FILE: u64 = 1024 * 1024;
-
 /// Requests that the kernel sends ahead of those who wait for them.
 const MAX_BACKGROUND: u16 = 64;
+
+/// As on other file systems; the kernel itself lets longer ones through to us.
+const LONGEST_NAME: usize = 255;
+
+/// Stored files that the kernel reads by itself lie on a plain file system; so others may be stacked on ours.
+const STACK_DEPTH: u32 = 1;
 
 /// All trees, as a file system.
 #[derive(Debug, Clone)]
@@ -104,38 +104,6 @@ impl Trees {
         });
     }
 
-    /// Opens a file that is not here in full; a small one is brought first, so that nothing is open that cannot be read.
-    fn open_file(&self, thread: u32, file: Arc<OpenFile>, reply: ReplyOpen) {
-        let Node::File { line, size, .. } = file.node else {
-            return self.opened(file, reply);
-        };
-        if size == 0 || size > SMALL_FILE || file.stored(&self.shared).is_some() {
-            return self.opened(file, reply);
-        }
-        let range = Range {
-            line,
-            offset: 0,
-            len: 1,
-        };
-        let (shared, id) = (self.shared.clone(), file.shown.id());
-        self.shared.spawn("open a file", async move {
-            match fetched(&shared, thread, id, range).await {
-                Ok(_) => match shared.handles().add(Open::File(file)) {
-                    Some(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
-                    None => reply.error(Errno::ENFILE),
-                },
-                Err(errno) => reply.error(errno),
-            }
-        });
-    }
-
-    fn opened(&self, file: Arc<OpenFile>, reply: ReplyOpen) {
-        match self.shared.handles().add(Open::File(file)) {
-            Some(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
-            None => reply.error(Errno::ENFILE),
-        }
-    }
-
     fn list_tree(place: Place, shown: &Shown, offset: u64, mut reply: ReplyDirectory) {
         let Some(entries) = shown.list(place.entry) else {
             return reply.error(Errno::ENOTDIR);
@@ -174,10 +142,18 @@ impl Filesystem for Trees {
             let _unknown = config.add_capabilities(wanted);
         }
         let _nearest = config.set_max_background(MAX_BACKGROUND);
+        if config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
+            && config.set_max_stack_depth(STACK_DEPTH).is_ok()
+        {
+            self.shared.handles().ways.allow();
+        }
         Ok(())
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        if name.len() > LONGEST_NAME {
+            return reply.error(Errno::ENAMETOOLONG);
+        }
         if let Some(number) = named::number(parent.into()) {
             return self.lookup_named(number, name, reply);
         }
@@ -242,15 +218,7 @@ impl Filesystem for Trees {
     }
 
     fn open(&self, request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let found = Place::of(inode.into()).and_then(|place| {
-            let shown = self.shown(place)?;
-            let node = shown.node(place.entry)?;
-            Some(Arc::new(OpenFile::new(shown, node)))
-        });
-        match found {
-            Some(file) => self.open_file(request.pid(), file, reply),
-            None => reply.error(Errno::ENOENT),
-        }
+        self.open_file(request.pid(), inode, reply);
     }
 
     fn read(
@@ -264,45 +232,7 @@ impl Filesystem for Trees {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let Some(Open::File(file)) = self.shared.handles().find(handle.into()) else {
-            return reply.error(Errno::EBADF);
-        };
-        match file.node {
-            Node::Manifest { .. } => {
-                let text = file.shown.manifest().text();
-                let from = usize::try_from(offset)
-                    .unwrap_or(usize::MAX)
-                    .min(text.len());
-                let to = from.saturating_add(size as usize).min(text.len());
-                reply.data(&text[from..to]);
-            }
-            Node::File {
-                line, size: whole, ..
-            } => {
-                let len = u64::from(size).min(whole.saturating_sub(offset));
-                if len == 0 {
-                    return reply.data(&[]);
-                }
-                if let Some(stored) = file.stored(&self.shared) {
-                    return match read_at(stored, offset, usize::try_from(len).unwrap_or(0)) {
-                        Ok(bytes) => reply.data(&bytes),
-                        Err(error) => {
-                            warn!(id = %file.shown.id(), %error, "a stored file cannot be read");
-                            reply.error(Errno::EIO);
-                        }
-                    };
-                }
-                let (shared, thread, id) = (self.shared.clone(), request.pid(), file.shown.id());
-                let range = Range { line, offset, len };
-                self.shared.spawn("read a file", async move {
-                    match fetched(&shared, thread, id, range).await {
-                        Ok(bytes) => reply.data(&bytes),
-                        Err(errno) => reply.error(errno),
-                    }
-                });
-            }
-            Node::Directory { .. } | Node::Link { .. } => reply.error(Errno::EINVAL),
-        }
+        self.read_file(request.pid(), handle, (offset, size), reply);
     }
 
     fn release(
@@ -408,24 +338,6 @@ fn answer_root(shared: &Shared, attributes: &Attributes, answer: Answer, reply: 
         }
         None => reply.error(Errno::ENOENT),
     }
-}
-
-/// Bytes that the fetcher brings, unless whoever waits for them is killed or the mount ends.
-async fn fetched(shared: &Shared, thread: u32, id: TreeId, range: Range) -> Result<Vec<u8>, Errno> {
-    let read = tokio::select! {
-        read = reading::read(shared, id, range) => read,
-        () = caller::killed(thread) => {
-            debug!(%id, thread, "whoever waited for bytes was killed");
-            return Err(Errno::EINTR);
-        }
-        () = shared.lifetime.stopping() => return Err(Errno::EIO),
-    };
-    read.map_err(|fault| {
-        warn!(%id, line = range.line, offset = range.offset, %fault, "a file cannot be read");
-        // Whoever looks it up again asks anew who has it.
-        shared.answers().void(&id);
-        Errno::EIO
-    })
 }
 
 fn kind_of(node: Node) -> FileType {

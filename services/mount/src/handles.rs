@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, OnceLock};
 
-use fuser::FileType;
+use fuser::{BackingId, FileType};
 use tracing::debug;
+use zeroshare_content::TreeId;
 use zeroshare_shelf::Beneath;
 
 use crate::shared::Shared;
 use crate::shown::{Node, Shown};
+use crate::stored::Stored;
+use crate::ways::Ways;
 
 /// Handles that are open at once.
 const MAX_HANDLES: usize = 65_536;
@@ -21,6 +22,8 @@ const MAX_HANDLES: usize = 65_536;
 pub(crate) struct Handles {
     by_number: BTreeMap<u64, Open>,
     last: u64,
+    /// How the kernel reads the files among them.
+    pub(crate) ways: Ways<BackingId>,
 }
 
 /// What a handle stands for.
@@ -41,10 +44,11 @@ pub(crate) struct Listing {
 /// A file of a tree that is shown.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
+    pub(crate) inode: u64,
     pub(crate) shown: Arc<Shown>,
     pub(crate) node: Node,
     /// The file in the store, once the tree is complete.
-    stored: OnceLock<File>,
+    stored: OnceLock<Stored>,
 }
 
 impl Handles {
@@ -62,14 +66,25 @@ impl Handles {
         self.by_number.get(&number).cloned()
     }
 
+    /// Whether somebody has a file of this tree open, as who runs a program of it has.
+    pub(crate) fn uses(&self, id: &TreeId) -> bool {
+        self.by_number.values().any(|open| match open {
+            Open::File(file) => file.shown.id() == *id,
+            Open::Listing(_) => false,
+        })
+    }
+
     pub(crate) fn remove(&mut self, number: u64) {
-        self.by_number.remove(&number);
+        if let Some(Open::File(file)) = self.by_number.remove(&number) {
+            self.ways.close(file.inode);
+        }
     }
 }
 
 impl OpenFile {
-    pub(crate) fn new(shown: Arc<Shown>, node: Node) -> Self {
+    pub(crate) fn new(inode: u64, shown: Arc<Shown>, node: Node) -> Self {
         Self {
+            inode,
             shown,
             node,
             stored: OnceLock::new(),
@@ -77,7 +92,7 @@ impl OpenFile {
     }
 
     /// The file in the store, if the tree is complete by now.
-    pub(crate) fn stored(&self, shared: &Shared) -> Option<&File> {
+    pub(crate) fn stored(&self, shared: &Shared) -> Option<&Stored> {
         if let Some(file) = self.stored.get() {
             return Some(file);
         }
@@ -88,7 +103,7 @@ impl OpenFile {
         let line = self.shown.manifest().lines().get(line as usize)?;
         let opened = Beneath::open(&path).and_then(|tree| tree.file(line.path.as_path()));
         match opened.and_then(|file| Ok((file.metadata()?.len(), file))) {
-            Ok((len, file)) if len == size => Some(self.stored.get_or_init(|| file)),
+            Ok((len, file)) if len == size => Some(self.stored.get_or_init(|| Stored::new(file))),
             Ok((len, _)) => {
                 debug!(path = %path.display(), len, size, "a stored file is not as long as it should be");
                 None
@@ -99,20 +114,4 @@ impl OpenFile {
             }
         }
     }
-}
-
-/// Reads up to `len` bytes, less only at the end of the file.
-pub(crate) fn read_at(file: &File, offset: u64, len: usize) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; len];
-    let mut filled = 0;
-    while filled < len {
-        match file.read_at(&mut bytes[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
 }

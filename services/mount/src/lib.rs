@@ -29,6 +29,7 @@ mod neighbours;
 mod patience;
 mod place;
 mod questions;
+mod readahead;
 mod reading;
 mod refreshed;
 mod root;
@@ -36,8 +37,10 @@ mod run;
 mod settings;
 mod shared;
 mod shown;
+mod stored;
 mod table;
 mod traces;
+mod ways;
 
 pub use arguments::{Arguments, main};
 pub use mountpoint::MountError;

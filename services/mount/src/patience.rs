@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// One question is waited for so long, where answers are quick.
-const ONCE: Duration = Duration::from_millis(300);
+/// One question is waited for so long, where answers are quick: 0.3 s less what asking and answering take by themselves.
+const ONCE: Duration = Duration::from_millis(290);
 
 /// And never longer than this, however slow answers are.
 const ONCE_AT_MOST: Duration = Duration::from_secs(1);
 
-/// All questions of one process together are waited for so long …
-const IN_ALL: Duration = Duration::from_millis(500);
+/// All questions of one process together are waited for so long, 0.5 s less the same …
+const IN_ALL: Duration = Duration::from_millis(480);
 
 /// … in each such time.
 const WINDOW: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
 use tracing::debug;
-use zeroshare_api::errors;
+use zeroshare_api::errors::{self, ErrorReason};
 use zeroshare_content::TreeId;
 use zeroshare_wire::pb::fetcher::v1::ReadRangeRequest;
 
@@ -82,7 +82,37 @@ async fn read_once(shared: &Shared, id: TreeId, range: Range) -> Result<Vec<u8>,
     }
 }
 
-/// Whether nobody answers, rather than somebody who says that it cannot be had.
+/// Whether the fetcher is gone or about to go, rather than says that the bytes cannot be had.
 fn is_away(status: &Status) -> bool {
-    status.code() == Code::Unavailable && errors::reason(status).is_none()
+    match errors::reason(status) {
+        // It says so too of what was cancelled, by another code.
+        Some(reason) => reason == ErrorReason::ShuttingDown && status.code() == Code::Unavailable,
+        // A connection that is lost in the middle of an answer is any of these.
+        None => matches!(
+            status.code(),
+            Code::Unavailable | Code::Unknown | Code::Internal
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_killed_in_the_middle_may_come_back_and_who_says_no_is_believed() {
+        let unsaid = |code| Status::new(code, "the connection is lost");
+        for code in [Code::Unavailable, Code::Unknown, Code::Internal] {
+            assert!(is_away(&unsaid(code)), "{code:?}");
+        }
+        assert!(!is_away(&unsaid(Code::DeadlineExceeded)));
+        let said = |code, reason| errors::status(code, reason, &[], "no");
+        assert!(is_away(&said(Code::Unavailable, ErrorReason::ShuttingDown)));
+        assert!(!is_away(&said(
+            Code::Unavailable,
+            ErrorReason::ProvidersExhausted
+        )));
+        assert!(!is_away(&said(Code::Cancelled, ErrorReason::ShuttingDown)));
+        assert!(!is_away(&said(Code::NotFound, ErrorReason::NoProviders)));
+    }
 }

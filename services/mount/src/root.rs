@@ -76,7 +76,7 @@ async fn ask_patiently(shared: &Arc<Shared>, id: TreeId, process: u32) -> Answer
     };
     let turn = shared.patience().begin(Instant::now(), process, hope);
     let Some(turn) = turn else {
-        return Answer::Nobody;
+        return in_use(shared, id).unwrap_or(Answer::Nobody);
     };
     let answer = match ask(shared, id) {
         Some(mut asked) => {
@@ -93,6 +93,11 @@ async fn ask_patiently(shared: &Arc<Shared>, id: TreeId, process: u32) -> Answer
     if hope == Hope::Listed && matches!(answer, Some(Answer::Shown(_))) {
         shared.patience().kept(&turn);
     }
+    if answer.is_none()
+        && let Some(used) = in_use(shared, id)
+    {
+        return used;
+    }
     answer.unwrap_or_else(|| {
         // The next one does not wait, unless an answer comes after all.
         let mut answers = shared.answers();
@@ -101,6 +106,14 @@ async fn ask_patiently(shared: &Arc<Shared>, id: TreeId, process: u32) -> Answer
             Answer::Nobody
         })
     })
+}
+
+/// A tree that somebody runs a program of: it is shown as before while nobody has said that it is gone.
+fn in_use(shared: &Shared, id: TreeId) -> Option<Answer> {
+    if !shared.handles().uses(&id) {
+        return None;
+    }
+    shared.table().shown(&id).map(Answer::Shown)
 }
 
 /// The names of all trees that are here in full, those that neighbours share where that is wanted, and what else there is.

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use fuser::{Config, MountOption, Session, SessionACL};
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use zeroshare_chassis::Lifetime;
 use zeroshare_shelf::MOUNT_NAME;
 
 use crate::filesystem::Trees;
 use crate::held;
 use crate::mountpoint::{MountError, prepare, unmount};
+use crate::readahead;
 use crate::refreshed;
 use crate::settings::{Backing, MountConfig};
 use crate::shared::Shared;
@@ -74,6 +75,11 @@ pub async fn mount(
     let thread = std::thread::Builder::new().name("mount".to_owned());
     let serving = thread.spawn(move || drop(ended.send(session.run())));
     serving.map_err(RunError::Session)?;
+    let place = dir.clone();
+    let raising = lifetime.spawn_blocking("read ahead", move || readahead::raise(&place));
+    if let Ok(Err(error)) = raising.await {
+        debug!(%error, "the kernel reads no further ahead than it does by itself");
+    }
     info!(dir = %dir.display(), "mounted");
     Ok(Mounted {
         dir,

@@ -85,6 +85,11 @@ impl Table {
         self.by_number.get(&number).map(|known| &known.content)
     }
 
+    /// The number under which a tree is shown entry by entry, if it is.
+    pub(crate) fn shown(&self, id: &TreeId) -> Option<u32> {
+        self.trees.get(id).copied()
+    }
+
     /// Takes note that the kernel was told of an inode of a tree.
     pub(crate) fn looked_up(&mut self, number: u32) {
         self.clock += 1;

@@ -40,7 +40,11 @@ impl Mounted {
 
     /// Mounts there once more.
     pub(crate) fn restart(&mut self, host: &Host) -> Result<()> {
-        self.running = start_at(host, &self.dir(), &[])?;
+        self.restart_with(host, &[])
+    }
+
+    pub(crate) fn restart_with(&mut self, host: &Host, words: &[&str]) -> Result<()> {
+        self.running = start_at(host, &self.dir(), words)?;
         Ok(())
     }
 }

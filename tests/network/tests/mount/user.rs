@@ -18,16 +18,22 @@ const NOBODY: u32 = 65534;
 #[derive(Debug)]
 pub(crate) struct User<'a> {
     host: &'a Host,
+    number: u32,
     home: TempDir,
 }
 
 impl<'a> User<'a> {
     /// A user whose `implementation-dirs` has this directory, and nothing else.
     pub(crate) fn new(host: &'a Host, mount: &Path) -> Result<Self> {
+        Self::numbered(host, mount, NOBODY)
+    }
+
+    /// The same with another number than all others have.
+    pub(crate) fn numbered(host: &'a Host, mount: &Path, number: u32) -> Result<Self> {
         let home = tempfile::Builder::new()
             .prefix("zeroshare-user-")
             .tempdir()?;
-        let user = Self { host, home };
+        let user = Self { host, number, home };
         let injector = "config/0install.net/injector";
         user.write(
             &format!("{injector}/implementation-dirs"),
@@ -37,6 +43,21 @@ impl<'a> User<'a> {
         user.write(&format!("{injector}/global"), global)?;
         user.own()?;
         Ok(user)
+    }
+
+    /// Signs a feed with a key of the user's own, which they trust for all feeds.
+    pub(crate) fn sign(&self, feed: &str) -> Result<Vec<u8>> {
+        let feed = self.keep("unsigned.xml", feed)?;
+        if !self.home().join(".gnupg").exists() {
+            self.make_key()?;
+        }
+        let signed = self.home().join("signature");
+        let (signed, name) = (signed.to_string_lossy(), feed.to_string_lossy());
+        self.gpg(&["--yes", "--output", &signed, "--detach-sign", &name])?;
+        let signature = self.must("base64", &["-w", "76", &signed])?;
+        let mut page = fs::read(&feed)?;
+        page.extend(format!("<!-- Base64 Signature\n{signature}\n\n-->\n").bytes());
+        Ok(page)
     }
 
     /// Puts a feed into the user's cache, as if it had been fetched and trusted before.
@@ -72,7 +93,7 @@ impl<'a> User<'a> {
         let home = self.home.path();
         self.host.within(|| {
             let mut command = self.host.bare_command("setpriv");
-            let user = NOBODY.to_string();
+            let user = self.number.to_string();
             command
                 .args([
                     "--reuid",
@@ -104,6 +125,25 @@ impl<'a> User<'a> {
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 
+    fn make_key(&self) -> Result<()> {
+        let key = "%no-protection\nKey-Type: eddsa\nKey-Curve: ed25519\nName-Real: a developer\n%commit\n";
+        let key = self.keep("key", key)?;
+        self.gpg(&["--generate-key", &key.to_string_lossy()])?;
+        let listed = self.gpg(&["--list-keys", "--with-colons"])?;
+        let line = listed.lines().find_map(|line| line.strip_prefix("fpr:"));
+        let fingerprint = line.context("no key")?.trim_matches(':');
+        let trusted = format!(
+            "<?xml version=\"1.0\"?><trusted-keys xmlns=\"http://zero-install.sourceforge.net/2007/injector/trust\">\
+             <key fingerprint=\"{fingerprint}\"><domain value=\"*\"/></key></trusted-keys>"
+        );
+        self.keep("config/0install.net/injector/trustdb.xml", &trusted)?;
+        Ok(())
+    }
+
+    fn gpg(&self, words: &[&str]) -> Result<String> {
+        self.must("gpg", &[&["--batch", "--quiet"], words].concat())
+    }
+
     fn write(&self, path: &str, text: &str) -> Result<()> {
         let path = self.home.path().join(path);
         fs::create_dir_all(path.parent().context("it has a parent")?)?;
@@ -112,7 +152,7 @@ impl<'a> User<'a> {
 
     fn own(&self) -> Result<()> {
         fs::set_permissions(self.home.path(), fs::Permissions::from_mode(0o755))?;
-        own_all(self.home.path())
+        own_all(self.home.path(), self.number)
     }
 }
 
@@ -125,11 +165,11 @@ pub(crate) fn feed_name(url: &str) -> String {
     escaped.collect()
 }
 
-fn own_all(path: &Path) -> Result<()> {
-    chown(path, Some(NOBODY), Some(NOBODY))?;
+fn own_all(path: &Path, number: u32) -> Result<()> {
+    chown(path, Some(number), Some(number))?;
     if path.is_dir() {
         for entry in fs::read_dir(path)? {
-            own_all(&entry?.path())?;
+            own_all(&entry?.path(), number)?;
         }
     }
     Ok(())
