@@ -13,6 +13,7 @@
 //! `lookups` and `answers`, which hold the rules of speech.
 
 mod answers;
+mod arrivals;
 mod beacons;
 mod chance;
 mod checks;
