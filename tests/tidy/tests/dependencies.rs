@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use zeroshare_tidy::{Graph, graph};
 
 /// Crates that decide, and are handed bytes, time and chance.
-const PURE: [&str; 5] = [
+const PURE: [&str; 6] = [
     "zeroshare-content",
+    "zeroshare-lanes",
     "zeroshare-membership",
     "zeroshare-proof",
     "zeroshare-transfer",
@@ -57,7 +58,12 @@ fn pure_crates_need_nothing_that_acts() -> anyhow::Result<()> {
 fn dependencies_point_down() -> anyhow::Result<()> {
     let graph = graph()?;
     only(&graph, "zeroshare-content", &[]);
-    only(&graph, "zeroshare-proof", &["zeroshare-content"]);
+    only(&graph, "zeroshare-lanes", &[]);
+    only(
+        &graph,
+        "zeroshare-proof",
+        &["zeroshare-content", "zeroshare-lanes"],
+    );
     only(
         &graph,
         "zeroshare-wire",
