@@ -51,6 +51,7 @@ fn a_program_outlives_fetcher_and_store_and_ends_with_the_mount() -> Result<()> 
     let status = runs.wait(DEADLINE)?;
     ensure!(!status.success(), "it read what nobody showed");
     mounted.restart_with(b, &["--with-node"])?;
+    wait_until("it is found again", LIMIT, || Ok(shown.exists()))?;
     let again = b.within(|| {
         let mut command = b.bare_command(&shown);
         Ok(command.output()?)

@@ -59,6 +59,10 @@ fn two_users_run_one_copy() -> Result<()> {
     a.wait_until_offered(&id)?;
     let website = Website::start(b, Pages::new())?;
     let mounted = Mounted::start(b, &[])?;
+    // On a busy machine a lookup may be given up.
+    wait_until("it is found", LIMIT, || {
+        Ok(mounted.dir().join(&id).exists())
+    })?;
     let mut sent = Vec::new();
     for number in [65_534, 65_533] {
         let user = User::numbered(b, &mounted.dir(), number)?;
