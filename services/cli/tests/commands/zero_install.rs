@@ -211,7 +211,8 @@ fn a_program_is_selected_by_0install_before_it_is_prefetched() {
 
     for (words, code) in [
         (&["prefetch", URL, "--", "--offline"][..], 2),
-        (&["prefetch", "--program", program, URL], 1),
+        // Its feed is not cached, and nobody shares it.
+        (&["prefetch", "--program", program, URL], 3),
         (&["prefetch", "--program", "/nowhere/0install", URL], 1),
     ] {
         let said = two.run(words);
