@@ -111,7 +111,7 @@ impl Echoes {
 
     /// How long an echo takes at least, once enough came to tell.
     pub(crate) fn network_time(&self) -> Option<Duration> {
-        self.network_time.settled()
+        self.network_time.shortest()
     }
 
     fn measure(&mut self, took: Duration) {
